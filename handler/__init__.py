@@ -1,0 +1,1 @@
+"""live-record-reaper: deletes the records of live-recording tasks that are over."""

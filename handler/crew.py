@@ -1,0 +1,50 @@
+"""Threads that outlive an invocation, so that their connections do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import monotonic
+
+Job = Callable[[], None]
+
+
+class Crew:
+    """Runs one job on several threads side by side.
+
+    A thread that does not come back in time is left behind: it joins the idle ones whenever its job
+    ends, and nobody waits for it, at the end of the process neither.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[_Hand] = []  # its append and pop are atomic
+
+    def run(self, job: Job, hands: int, seconds: float) -> None:
+        """Returns when ``job`` has ended on all ``hands`` threads, or after ``seconds``."""
+        ended = threading.Semaphore(0)
+        for _ in range(hands):
+            hand = self._idle.pop() if self._idle else _Hand(self._idle)
+            hand.jobs.put((job, ended))
+        latest = monotonic() + seconds
+        for _ in range(hands):
+            if not ended.acquire(timeout=max(0.0, latest - monotonic())):
+                return
+
+
+class _Hand(threading.Thread):
+    def __init__(self, idle: list[_Hand]) -> None:
+        super().__init__(name="reaper", daemon=True)
+        self.jobs: SimpleQueue[tuple[Job, threading.Semaphore]] = SimpleQueue()
+        self._idle = idle
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            job, ended = self.jobs.get()
+            try:
+                job()
+            finally:
+                del job  # it holds the batch; an idle thread must not keep that alive
+                self._idle.append(self)
+                ended.release()

@@ -1,0 +1,150 @@
+"""The Live API: the only file that imports ``tencentcloud``. Batches and retries are not known here.
+
+``CommonClient``, because importing the product client compiles a model file of 52,000 lines. No SDK
+retryer, because it reports the first error even if a later try succeeded. Errors are looked for
+here, because the SDK overlooks them behind a content type with a charset.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from handler.credentials import NoCredentials, RoleCredentials, without_secrets
+from handler.error_codes import (
+    HTTP_STATUS_ERROR,
+    NETWORK_ERROR,
+    NO_CREDENTIALS,
+    UNREADABLE_ANSWER,
+    ErrorClass,
+    classify,
+)
+from handler.model import RecordTask
+from handler.settings import Endpoint
+
+if TYPE_CHECKING:
+    from tencentcloud.common.common_client import CommonClient
+
+API_VERSION = "2018-08-01"
+CONNECT_SHARE = 0.3  # of a request's timeout; reading gets the rest, so that both together keep to it
+DETAIL_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request came to. ``error_class`` None: the API confirmed.
+
+    ``ambiguous``: no clear refusal came back, so the API may have acted all the same.
+    """
+
+    error_class: ErrorClass | None = None
+    error_code: str | None = None
+    detail: str | None = None
+    request_id: str | None = None
+    ambiguous: bool = False
+
+
+class LiveApi:
+    """One endpoint of the Live API. Each thread has a client, and so a connection, of its own."""
+
+    def __init__(self, endpoint: Endpoint, request_timeout: float) -> None:
+        """
+        Args:
+            endpoint: where the API answers.
+            request_timeout: seconds for connecting and reading together. A server that trickles can
+                hold a request longer, because the SDK's read timeout counts anew for each read.
+        """
+        self._endpoint = endpoint
+        self._timeout = (request_timeout * CONNECT_SHARE, request_timeout * (1 - CONNECT_SHARE))
+        self._of_thread = threading.local()
+        _import_sdk()
+
+    def delete(self, task: RecordTask) -> Answer:
+        """Deletes the record of ``task`` (DeleteLiveRecord, 267/30147). Never raises."""
+        return self._call("DeleteLiveRecord", {"StreamName": task.stream_name, "TaskId": task.task_id})
+
+    def _call(self, action: str, params: dict[str, Any]) -> Answer:
+        try:
+            return _confirmed(self._client().call_json(action, params))
+        except NoCredentials as error:
+            return Answer(ErrorClass.BLOCKED, NO_CREDENTIALS, str(error))
+        except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, bad JSON, no envelope
+            return _refused(error)
+
+    def _client(self) -> CommonClient:
+        client = getattr(self._of_thread, "client", None)
+        if client is None:
+            client = self._of_thread.client = _new_client(self._endpoint, self._timeout)
+        return client
+
+
+def _import_sdk() -> None:
+    """Imports the SDK, on the first deletion of an instance and not before."""
+    import tencentcloud.common.common_client  # noqa: F401
+
+    # At DEBUG these print the authorization and the token, whatever the platform's root logger shows.
+    for name in ("tencentcloud_sdk_common", "urllib3", "requests"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # An answer that carries a DeprecatedWarning makes the SDK warn, once per request: 10,000 lines for
+    # a full delivery would push ours out of the log.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def _new_client(endpoint: Endpoint, timeout: tuple[float, float]) -> CommonClient:
+    from tencentcloud.common.common_client import CommonClient
+    from tencentcloud.common.profile.client_profile import ClientProfile
+    from tencentcloud.common.profile.http_profile import HttpProfile
+
+    http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=timeout)
+    return CommonClient("live", API_VERSION, RoleCredentials(), "", ClientProfile(httpProfile=http, language="en-US"))
+
+
+def _confirmed(reply: Any) -> Answer:
+    """Success is "no Error and a RequestId", nothing less."""
+    response = reply["Response"]
+    if "Error" in response:
+        error = response["Error"]
+        return _refusal(str(error["Code"]), str(error["Message"]), response.get("RequestId"))
+    request_id = response["RequestId"]
+    if not isinstance(request_id, str) or not request_id:
+        raise ValueError("RequestId is empty")
+    return Answer(request_id=request_id)
+
+
+def _refused(error: Exception) -> Answer:
+    from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+
+    if not isinstance(error, TencentCloudSDKException):
+        return _refusal(UNREADABLE_ANSWER, f"{type(error).__name__}: {error}", ambiguous=True)
+    if error.code == NETWORK_ERROR:
+        return _refusal(NETWORK_ERROR, str(error.message), ambiguous=not _never_sent(error.__context__))
+    if error.code == HTTP_STATUS_ERROR:
+        body = error.message.decode("utf-8", "replace") if isinstance(error.message, bytes) else error.message
+        return _refusal(HTTP_STATUS_ERROR, f"HTTP status other than 200: {body}", ambiguous=True)
+    return _refusal(str(error.code), str(error.message), error.requestId)
+
+
+def _refusal(code: str, message: str, request_id: object = None, ambiguous: bool = False) -> Answer:
+    error_class = classify(code)
+    return Answer(
+        error_class,
+        code[:128],
+        without_secrets(message)[:DETAIL_CHARACTERS],
+        str(request_id)[:64] if request_id else None,
+        # An internal error may have come after the deletion.
+        ambiguous or (request_id is not None and error_class in (ErrorClass.TRANSIENT, ErrorClass.UNKNOWN)),
+    )
+
+
+def _never_sent(error: BaseException | None) -> bool:
+    """Whether a failure of ``requests`` came before the first byte of the request left."""
+    from requests import exceptions
+    from urllib3.exceptions import NewConnectionError
+
+    if isinstance(error, (exceptions.ConnectTimeout, exceptions.SSLError)):
+        return True
+    cause = error.args[0] if isinstance(error, exceptions.ConnectionError) and error.args else None
+    return isinstance(getattr(cause, "reason", None), NewConnectionError)

@@ -1,0 +1,376 @@
+"""The event models: tolerant in envelope, strict in meaning. Where a message came from is not known here.
+
+A body is a JSON object, an array of objects, or a string that holds either. What cannot be read
+becomes a ``Rejection`` that names the field, the value and the rule, and touches no neighbour.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from handler.model import Rejection, shown
+
+STRINGS_DEEP = 3
+MAX_TASK_ID = 2**63 - 1
+EARLIEST = 1_420_070_400  # 2015-01-01T00:00:00Z: before the service existed
+DAYS_AHEAD = 400
+CLOCK_SKEW_SECONDS = 300  # what the platform's own signatures allow a clock to be off
+
+# -- fields ------------------------------------------------------------------------------------
+
+
+def _broken(rule: str) -> PydanticCustomError:
+    return PydanticCustomError("invalid_field", "{rule}", {"rule": rule})
+
+
+_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
+_NAME = rf"^[^\s{_UNPRINTABLE}]([^{_UNPRINTABLE}]*[^\s{_UNPRINTABLE}])?$"
+_IS_NAME = re.compile(_NAME).fullmatch
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise _broken("must be a string")
+    if not 1 <= len(value) <= 256:
+        raise _broken(f"must have 1 to 256 characters, has {len(value)}")
+    if not _IS_NAME(value):
+        raise _broken("must have no control characters, lone surrogates or surrounding white space")
+    return value
+
+
+_DIGITS = r"[1-9][0-9]*"
+_IS_DIGITS = re.compile(_DIGITS, re.ASCII).fullmatch
+_LOOKS_NUMERIC = re.compile(r"[\s\d.,+\-_eE]*").fullmatch
+
+
+def _task_id(value: object) -> int:
+    if isinstance(value, str):
+        if len(value) > 19 or not _IS_DIGITS(value):
+            if not _LOOKS_NUMERIC(value):
+                raise _broken(
+                    "must be digits: this looks like an id of the other API family (CreateRecordTask), "
+                    "which DeleteLiveRecord cannot delete"
+                )
+            raise _broken(f"must be digits only, from 1 to {MAX_TASK_ID}, without leading zeros")
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _broken("must be an integer, or a string of digits")
+    if not 1 <= value <= MAX_TASK_ID:
+        raise _broken(f"must be from 1 to {MAX_TASK_ID}")
+    return value
+
+
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII).fullmatch
+_IS_UNIX_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII).fullmatch
+
+
+def _time(value: object, info: ValidationInfo) -> float:
+    seconds = _unix_seconds(value)
+    now: float = cast("dict[str, float]", info.context)["now"]
+    latest = now + DAYS_AHEAD * 86_400
+    if EARLIEST <= seconds <= latest:
+        return seconds
+    hint = ": looks like milliseconds, send seconds" if EARLIEST <= seconds / 1000 <= latest else ""
+    raise _broken(f"must be between 2015 and {DAYS_AHEAD} days from now{hint}")
+
+
+def _unix_seconds(value: object) -> float:
+    if isinstance(value, str):
+        if _IS_UNIX_DIGITS(value):
+            return float(value)
+        return _rfc3339(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _broken("must be RFC 3339 text with an offset, or unix seconds")
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise _broken(f"must be between 2015 and {DAYS_AHEAD} days from now")
+    if not math.isfinite(value):
+        raise _broken("must be a finite number of unix seconds")
+    return float(value)
+
+
+def _rfc3339(text: str) -> float:
+    match = _RFC3339(text)
+    if match is None:
+        raise _broken("must be RFC 3339 with an offset, such as 2026-11-22T18:00:00+08:00, or unix seconds")
+    date, clock, fraction, offset = match.groups()
+    if offset is None:
+        raise _broken("has no offset: CreateLiveRecord's times are China time, append +08:00")
+    offset = "+00:00" if offset in "Zz" else offset
+    try:
+        return datetime.fromisoformat(f"{date}T{clock}{(fraction or '.0')[:7]:0<7}{offset}").timestamp()
+    except ValueError:
+        raise _broken("must be a date and time that exist") from None
+
+
+_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": _NAME}
+_TASK_ID_SCHEMA = {
+    "description": "As CreateLiveRecord returned it. A string of digits where the producer cannot hold an int64.",
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": MAX_TASK_ID},
+        {"type": "string", "pattern": rf"^{_DIGITS}$", "maxLength": 19},
+    ],
+}
+_TIME_SCHEMA = {
+    "description": f"RFC 3339 with an offset, or unix seconds; between 2015 and {DAYS_AHEAD} days from now.",
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "number", "minimum": EARLIEST},
+        {"type": "string", "pattern": "^[0-9]{10,20}$"},
+    ],
+}
+
+Name = Annotated[str, PlainValidator(_name), WithJsonSchema(_NAME_SCHEMA)]
+TaskId = Annotated[int, PlainValidator(_task_id), WithJsonSchema(_TASK_ID_SCHEMA)]
+Time = Annotated[float, PlainValidator(_time), WithJsonSchema(_TIME_SCHEMA)]
+# Optional fields may be left out, but null is no value: where absence widens what an event does
+# ("every task of the stream", "now"), a producer's failed look-up must not pass for it.
+OptionalName = Annotated[str | None, PlainValidator(_name), WithJsonSchema(_NAME_SCHEMA)]
+OptionalTaskId = Annotated[int | None, PlainValidator(_task_id), WithJsonSchema(_TASK_ID_SCHEMA)]
+OptionalTime = Annotated[float | None, PlainValidator(_time), WithJsonSchema(_TIME_SCHEMA)]
+
+# -- models ------------------------------------------------------------------------------------
+
+# The Live API's spelling → ours.
+ALIASES = {"StreamName": "stream_name", "TaskId": "task_id", "DomainName": "domain_name", "AppName": "app_name"}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Event(_Model):
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, fields: dict[str, object]) -> dict[str, object]:
+        for alias, name in ALIASES.items():
+            if alias in fields:
+                value = fields[alias]
+                if name in fields and not _same(fields[name], value):
+                    raise PydanticCustomError(
+                        "conflicting_fields",
+                        "{rule}",
+                        {"rule": f"{name} is {shown(fields[name])} but {alias} is {shown(value)}: send one of them"},
+                    )
+                fields = {**fields, name: value}
+        return fields
+
+
+def _same(one: object, other: object) -> bool:
+    if type(one) is not type(other):
+        return {type(one), type(other)} == {int, str} and str(one) == str(other)
+    return one == other
+
+
+class StreamEnd(_Event):
+    """The user's own backend says that a stream is over: its task is due now.
+
+    Without a ``task_id``: every task that the ledger knows of that stream and that had started by ``ended_at``.
+    """
+
+    type: Literal["stream-end"]
+    stream_name: Name
+    task_id: OptionalTaskId = None
+    ended_at: OptionalTime = None
+
+    @model_validator(mode="after")
+    def _says_what_ended(self) -> StreamEnd:
+        if self.task_id is None and self.ended_at is None:
+            raise PydanticCustomError("missing_field", "task_id: missing: send task_id, or ended_at to name none")
+        return self
+
+
+class RetentionExpiry(_Event):
+    """The user's own backend says when a retention expires: due at ``expires_at``, now if absent or past."""
+
+    type: Literal["retention-expiry"]
+    stream_name: Name
+    task_id: TaskId
+    expires_at: OptionalTime = None
+
+
+class TaskCreated(_Event):
+    """Remember this task: due at ``expires_at``, else at ``end_time`` plus a margin, else not yet known."""
+
+    type: Literal["task-created"]
+    stream_name: Name
+    task_id: TaskId
+    start_time: OptionalTime = None
+    end_time: OptionalTime = None
+    expires_at: OptionalTime = None
+    domain_name: OptionalName = None
+    app_name: OptionalName = None
+
+
+class Sweep(_Event):
+    """Work off everything that is due."""
+
+    type: Literal["sweep"]
+
+
+class Interruption(_Model):
+    """A CSS push callback that says that a push was interrupted: a hint, it may come back in a second.
+
+    Its ``task_id`` belongs to other subsystems and is never read (267/47025).
+    """
+
+    type: ClassVar[str] = "callback"
+    event_type: Literal[0]
+    domain_name: Name = Field(alias="app")
+    app_name: Name = Field(alias="appname")
+    stream_name: Name = Field(alias="stream_id")
+    event_time: Time
+
+
+class OtherCallback(_Model):
+    """Any other CSS callback: a push that started, a recorded file, a screenshot. Nothing is due because of it."""
+
+    type: ClassVar[str] = "callback"
+    event_type: Annotated[int, WithJsonSchema({"type": "integer", "not": {"const": 0}})]
+
+
+Event = StreamEnd | RetentionExpiry | TaskCreated | Sweep | Interruption | OtherCallback
+
+TYPES: dict[str, type[_Event]] = {
+    "stream-end": StreamEnd,
+    "retention-expiry": RetentionExpiry,
+    "task-created": TaskCreated,
+    "sweep": Sweep,
+}
+
+
+def subject(event: Event) -> tuple[str | None, int | None]:
+    """The stream and the task that an event names, where it names any."""
+    return getattr(event, "stream_name", None), getattr(event, "task_id", None)
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def read(body: object, now: float) -> Iterator[Event | Rejection]:
+    """The events in one message body, in order; a ``Rejection`` for each that is not valid.
+
+    Args:
+        body: as the trigger delivered it: an object, an array, or a string that holds JSON.
+        now: unix seconds; times are held against it.
+    """
+    for fields in _objects(body):
+        yield fields if isinstance(fields, Rejection) else _event(fields, now)
+
+
+def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterator[dict[str, Any] | Rejection]:
+    if isinstance(body, str):
+        if deep == STRINGS_DEEP:
+            yield Rejection("too_deep", f"{shown(body)}: JSON in strings may be {STRINGS_DEEP} deep")
+            return
+        decoded = _decoded(body)
+        yield from [decoded] if isinstance(decoded, Rejection) else _objects(decoded, deep + 1, in_array)
+    elif isinstance(body, list) and not in_array:
+        if not body:
+            yield Rejection("empty", "an empty array: there is nothing to do")
+        for item in body:
+            yield from _objects(item, deep, in_array=True)
+    elif isinstance(body, dict):
+        yield from _unwrapped(body, deep, in_array) if "specversion" in body else [body]
+    elif isinstance(body, Rejection):
+        yield body
+    else:
+        yield Rejection("not_an_object", f"{shown(body)}: a message must be a JSON object")
+
+
+def _unwrapped(cloud_event: dict[str, Any], deep: int, in_array: bool) -> Iterator[dict[str, Any] | Rejection]:
+    """A structured CloudEvent's data, with the last segment of its type where the data names none."""
+    kind = cloud_event.get("type")
+    named = kind.rpartition(".")[2] if isinstance(kind, str) else kind
+    data = cloud_event.get("data", {})
+    if isinstance(data, dict) and "specversion" in data:
+        yield Rejection("too_deep", "data: a CloudEvent: it must not hold another one")
+        return
+    for fields in _objects(data, deep, in_array):
+        # A callback names no type either, but says what it is: the wrapper must not make more of it.
+        if isinstance(fields, Rejection) or "type" in fields or "event_type" in fields:
+            yield fields
+        else:
+            yield {**fields, "type": named}
+
+
+def _decoded(text: str) -> object:
+    if not text.strip():
+        return Rejection("empty", "an empty string: there is nothing to do")
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except _AmbiguousKey as error:
+        return Rejection("conflicting_fields", f"{error}: the same field twice with different values")
+    except RecursionError:
+        return Rejection("not_json", f"{shown(text)}: nested too deeply")
+    except ValueError:
+        return Rejection("not_json", f"{shown(text)}: must be JSON")
+
+
+class _AmbiguousKey(Exception):
+    pass
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        for name, value in pairs:
+            if fields[name] != value:
+                raise _AmbiguousKey(f"{shown(name)} is {shown(value)} and {shown(fields[name])}")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
+    kind = fields.get("type")
+    model: type[_Model]
+    if "type" not in fields and "event_type" in fields:
+        event_type = fields["event_type"]
+        if isinstance(event_type, bool) or not isinstance(event_type, int):
+            return Rejection("invalid_field", f"event_type: {shown(event_type)}: must be an integer")
+        model = Interruption if event_type == 0 else OtherCallback
+    elif not isinstance(kind, str) or kind not in TYPES:
+        reason = "unknown_type" if "type" in fields else "missing_field"
+        value = shown(kind) if "type" in fields else "missing"
+        return Rejection(reason, f"type: {value}: must be one of {', '.join(TYPES)}")
+    else:
+        model = TYPES[kind]
+    try:
+        return model.model_validate(fields, context={"now": now})  # type: ignore[return-value]
+    except ValidationError as error:
+        return _rejection(error)
+
+
+def _rejection(error: ValidationError) -> Rejection:
+    """One rejection for all that is wrong with a message; its reason is the first mistake's."""
+    mistakes = error.errors(include_url=False)
+    kinds = ["missing_field" if mistake["type"] == "missing" else mistake["type"] for mistake in mistakes]
+    return Rejection(kinds[0], "; ".join(map(_sentence, mistakes)))
+
+
+def _sentence(mistake: Any) -> str:
+    if not mistake["loc"]:
+        return str(mistake["msg"])
+    field = ".".join(map(str, mistake["loc"]))
+    if mistake["type"] == "missing":
+        return f"{field}: missing"
+    return f"{field}: {shown(mistake['input'])}: {mistake['msg']}"

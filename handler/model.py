@@ -1,0 +1,105 @@
+"""The words that all rooms share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Outcome(str, Enum):
+    """How a line ends. Every line ends in exactly one of these."""
+
+    DELETED = "deleted"
+    ALREADY_GONE = "already_gone"
+    SCHEDULED = "scheduled"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    IGNORED = "ignored"
+    PLANNED = "planned"
+
+
+PROBLEMS = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.DEFERRED})
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTask:
+    """A recording task, named as DeleteLiveRecord names it: by its stream and its id."""
+
+    stream_name: str
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one task, or of one message that concerns no task.
+
+    ``reason`` is a stable code (README, "Reasons"), ``detail`` the sentence for a person.
+    ``calls`` counts the Live requests of this invocation for this task, ``latency_ms`` is the time
+    that they took together; both are None where no request belongs to the line.
+    """
+
+    outcome: Outcome
+    reason: str | None = None
+    detail: str | None = None
+    error_code: str | None = None
+    error_class: str | None = None
+    calls: int | None = None
+    latency_ms: float | None = None
+    live_request_id: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a batch came to. Latencies (of answered requests) and lags (deleted minus due) are in seconds."""
+
+    results: dict[RecordTask, Result] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    api_calls: int = 0
+    throttled_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One task of one message, or one message that concerns no task. ``event`` is the message's type."""
+
+    message_id: str
+    event: str | None
+    stream_name: str | None
+    task_id: int | None
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a message, or a whole envelope, is not valid."""
+
+    reason: str
+    detail: str
+
+    def result(self) -> Result:
+        return Result(Outcome.REJECTED, self.reason, self.detail)
+
+
+SHOWN_CHARACTERS = 80
+
+
+def shown(value: object) -> str:
+    """A value as an error message may show it: escaped, shortened, and never a whole structure."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = value[: SHOWN_CHARACTERS + 1].encode("unicode_escape").decode("ascii")
+        return f'"{text[:SHOWN_CHARACTERS]}…"' if len(text) > SHOWN_CHARACTERS else f'"{text}"'
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        return "an array"
+    return f"a value of type {type(value).__name__}"

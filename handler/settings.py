@@ -1,0 +1,126 @@
+"""Every ``REAPER_*`` variable, as one frozen model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+
+from handler.model import shown
+
+PREFIX = "REAPER_"
+
+_HOST = re.compile(r"(?:(?P<scheme>https?)://)?(?P<address>[A-Za-z0-9._-]+(?::(?P<port>[0-9]{1,5}))?)/?")
+
+
+class SettingsError(Exception):
+    """The configuration is not usable: one line that names the variable, its value and the rule."""
+
+
+class Endpoint(BaseModel):
+    """Where the Live API answers: ``scheme`` is http or https, ``address`` host or host:port."""
+
+    model_config = ConfigDict(frozen=True)
+    scheme: str
+    address: str
+
+
+def _rule(text: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{rule}", {"rule": text})
+
+
+def _endpoint(value: str) -> Endpoint:
+    match = _HOST.fullmatch(value)
+    if match is None or (match["port"] and not 0 < int(match["port"]) < 65536):
+        raise _rule("must be a host, host:port, or http://host:port for a local stand-in")
+    return Endpoint(scheme=match["scheme"] or "https", address=match["address"])
+
+
+def _streams(value: str) -> tuple[str, ...]:
+    globs = tuple(glob for part in value.split(",") if (glob := part.strip()))
+    if not globs:
+        raise _rule("must name at least one stream name or glob, separated by commas")
+    return globs
+
+
+def _switch(value: str) -> bool:
+    try:
+        return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+    except KeyError:
+        raise _rule("must be true or false") from None
+
+
+def _ledger(_: str) -> str:
+    raise _rule("is not available in this version: unset it to run without a ledger")
+
+
+_A_YEAR = 366 * 86_400
+Seconds = Annotated[float, Field(ge=0, le=_A_YEAR, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """What a deployment may decide. Field names are the variables' names without the prefix."""
+
+    model_config = ConfigDict(frozen=True)
+
+    live_endpoint: Annotated[Endpoint, BeforeValidator(_endpoint)] = Endpoint(
+        scheme="https", address="live.tencentcloudapi.com"
+    )
+    max_qps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 200.0
+    concurrency: Annotated[int, Field(ge=1, le=512)] = 32
+    ledger: Annotated[str | None, BeforeValidator(_ledger)] = None
+    end_margin_seconds: Seconds = 600.0
+    grace_seconds: Seconds = 1_800.0
+    give_up_after_seconds: Seconds = 604_800.0
+    streams: Annotated[tuple[str, ...], BeforeValidator(_streams)] = ("*",)
+    dry_run: Annotated[bool, BeforeValidator(_switch)] = False
+    callback_key: SecretStr | None = None
+    log_tasks: Literal["all", "problems"] = "all"
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Settings:
+        """The settings that ``environ`` holds; an empty value means unset.
+
+        Raises:
+            SettingsError: a bad value, or a ``REAPER_…`` name that nothing reads.
+        """
+        given = {
+            name.removeprefix(PREFIX).lower() if name.isupper() else name: value.strip()
+            for name, value in environ.items()
+            if name.startswith(PREFIX)
+        }
+        for name in given:
+            if name not in cls.model_fields:
+                raise SettingsError(_unknown(name))
+        try:
+            return cls.model_validate({name: value for name, value in given.items() if value})
+        except ValidationError as error:
+            raise SettingsError(_bad(error.errors()[0])) from None
+
+    def concerns(self, stream_name: str) -> bool:
+        """Whether this deployment may touch ``stream_name`` (``REAPER_STREAMS``)."""
+        return any(fnmatchcase(stream_name, glob) for glob in self.streams)
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches  # only a mistake needs it
+
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    name = name if name.startswith(PREFIX) else PREFIX + name.upper()
+    close = get_close_matches(name.upper(), known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"{shown(name)[1:-1]} is not a setting: {hint}"
+
+
+def _bad(error: Any) -> str:
+    name = error["loc"][0]
+    value = "(hidden)" if name == "callback_key" else shown(_without_userinfo(str(error["input"])))
+    return f"{PREFIX}{name.upper()}={value}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _without_userinfo(value: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", value)

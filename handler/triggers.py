@@ -1,0 +1,213 @@
+"""The platform's envelopes → one ``Delivery`` of ``Message``s. What a message means is not known here.
+
+Shapes: timer 583/9708, CKafka 583/17530, CMQ topic 583/11517, EventBridge 1108/56290, dead letters
+of asynchronous invocations 583/39851. Every variant that the vendor's own documents and tools
+produce is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from handler.model import Rejection, shown
+
+UNDERSTOOD = (
+    'a timer ("Type": "Timer"), CKafka or CMQ topic ("Records"), EventBridge ("specversion" or "EventList"), '
+    'a dead letter ("Body.ClientContext"), or the message itself ("type", or "event_type" of a CSS callback)'
+)
+DEFAULT_TIME_LIMIT = 60.0
+MAX_TIME_LIMIT = 86_400.0  # asynchronous functions may run for a day
+ID_CHARACTERS = 64
+_DEAD_LETTERS_DEEP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as its trigger delivered it: ``body`` is not decoded yet.
+
+    ``id`` is the same at every redelivery. A body that is a ``Rejection`` could not even be found.
+    """
+
+    id: str
+    body: object
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one invocation received. ``source`` names the trigger as telemetry does."""
+
+    source: str
+    messages: list[Message]
+
+
+def read(event: object) -> Delivery:
+    """The delivery that ``event`` is. Never raises: what cannot be read becomes a rejected message."""
+    for _ in range(_DEAD_LETTERS_DEEP):
+        original = _original_of_dead_letter(event)
+        if original is None:
+            break
+        event = original
+    if isinstance(event, dict):
+        for envelope in (_timer, _records, _eventbridge):
+            delivery = envelope(event)
+            if delivery is not None:
+                return delivery
+    if isinstance(event, (str, list)) or (isinstance(event, dict) and ("type" in event or "event_type" in event)):
+        return Delivery("direct", [Message(f"direct:{_digest(event)}", event)])
+    return Delivery("unknown", [Message(f"unknown:{_digest(event)}", _unknown_envelope(event))])
+
+
+def _unknown_envelope(event: object) -> Rejection:
+    detail = f"{_described(event)} is no event that is understood: expected {UNDERSTOOD}"
+    return Rejection("unknown_envelope", detail)
+
+
+def _described(value: object) -> str:
+    keys = ", ".join(shown(key) for key in list(value)[:8]) if isinstance(value, dict) else ""
+    return f"an object with the keys {keys}" if keys else shown(value)
+
+
+def request_id(context: object) -> str | None:
+    """The platform's name for this invocation; None where the context gives none (583/40324)."""
+    value = context.get("request_id") if isinstance(context, dict) else None
+    return value[:ID_CHARACTERS] if isinstance(value, str) else None
+
+
+def time_limit(context: object) -> float:
+    """Seconds until the platform stops this invocation. An empty context means 60 (583/40324)."""
+    value = context.get("time_limit_in_ms") if isinstance(context, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_TIME_LIMIT * 1000:
+        return DEFAULT_TIME_LIMIT
+    return value / 1000
+
+
+# -- dead letters ------------------------------------------------------------------------------
+
+
+def _original_of_dead_letter(event: object) -> object | None:
+    body = event.get("Body") if isinstance(event, dict) else None
+    if isinstance(body, str):
+        body = _json(body)
+    context = body.get("ClientContext") if isinstance(body, dict) else None
+    return _json(context) if isinstance(context, str) else None
+
+
+def _json(text: str) -> object | None:
+    try:
+        return json.loads(text)  # type: ignore[no-any-return]
+    except (ValueError, RecursionError):
+        return None
+
+
+# -- timer -------------------------------------------------------------------------------------
+
+
+def _timer(event: Mapping[str, object]) -> Delivery | None:
+    fields = {str(key).lower(): value for key, value in event.items()}
+    if str(fields.get("type")).lower() != "timer" or fields.keys().isdisjoint(("triggername", "time", "message")):
+        return None
+    body = fields.get("message")
+    if body is None or (isinstance(body, str) and not body.strip()):
+        body = {"type": "sweep"}
+    name, time = _text(fields.get("triggername")), _text(fields.get("time"))
+    identity = f"{name}:{time}" if name and time else _digest(event)
+    return Delivery("timer", [Message(f"timer:{identity}", body)])
+
+
+# -- CKafka and CMQ ----------------------------------------------------------------------------
+
+# What names one message of a kind; without the last part, a record has no name.
+_COORDINATES = {"ckafka": ("topic", "partition", "offset"), "cmq": ("topicName", "msgId")}
+
+
+def _records(event: Mapping[str, object]) -> Delivery | None:
+    records = event.get("Records")
+    if not isinstance(records, list):
+        return None
+    if not records:
+        return Delivery("unknown", [_empty("Records", event)])
+    source, messages = "unknown", []
+    for record in records:
+        kind, fields = _kind(record)
+        source = kind if source == "unknown" else source
+        messages += _messages_of(kind, fields) if fields else [_unknown_record(record)]
+    return Delivery(source, messages)
+
+
+def _kind(record: object) -> tuple[str, Mapping[str, object] | None]:
+    if isinstance(record, dict):
+        for key, fields in record.items():
+            if str(key).lower() in _COORDINATES and isinstance(fields, dict):
+                return str(key).lower(), fields
+    return "unknown", None
+
+
+def _messages_of(kind: str, fields: Mapping[str, object]) -> list[Message]:
+    body = fields.get("msgBody", _NO_BODY)
+    if isinstance(body, str) and "ClientContext" in body:
+        original = _original_of_dead_letter(_json(body))
+        if original is not None:
+            return read(original).messages
+    parts = [_text(fields.get(name, fields.get(name.capitalize()))) for name in _COORDINATES[kind]]
+    identity = ":".join(parts) if parts[-1] else _digest(fields)
+    return [Message(f"{kind}:{identity}", body)]
+
+
+_NO_BODY = Rejection("missing_field", "msgBody: missing: a record carries its message there")
+
+
+def _unknown_record(record: object) -> Message:
+    detail = f"{_described(record)} is no record that is understood: expected Ckafka or CMQ"
+    return Message(f"unknown:{_digest(record)}", Rejection("unknown_envelope", detail))
+
+
+# -- EventBridge -------------------------------------------------------------------------------
+
+
+def _eventbridge(event: Mapping[str, object]) -> Delivery | None:
+    if "EventList" in event:
+        events = event["EventList"]
+        if not isinstance(events, list):
+            return None
+        messages = list(map(_cloud_event, events)) or [_empty("EventList", event)]
+        return Delivery("eventbridge", messages)
+    return Delivery("eventbridge", [_cloud_event(event)]) if "specversion" in event else None
+
+
+def _cloud_event(event: object) -> Message:
+    if not isinstance(event, dict) or "specversion" not in event:
+        return Message(f"eventbridge:{_digest(event)}", _unknown_envelope(event))
+    parts = [_text(event.get("source")), _text(event.get("id"))]
+    identity = ":".join(parts) if parts[-1] else _digest(event)
+    return Message(f"eventbridge:{identity}", _connector_body(event.get("data"), event))
+
+
+def _connector_body(data: object, event: Mapping[str, object]) -> object:
+    """``msgBody`` of a queue connector; otherwise the CloudEvent, which ``messages`` unwraps."""
+    if isinstance(data, str) and '"msgBody"' in data:
+        data = _json(data)
+    return data["msgBody"] if isinstance(data, dict) and "msgBody" in data else event
+
+
+# -- shared ------------------------------------------------------------------------------------
+
+
+def _empty(key: str, event: object) -> Message:
+    return Message(f"unknown:{_digest(event)}", Rejection("empty", f"{key}: an empty array: there is nothing to do"))
+
+
+def _text(value: object) -> str:
+    """A part of a message id: short, and empty where the envelope gives none."""
+    return str(value)[:ID_CHARACTERS] if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def _digest(value: object) -> str:
+    """Names a message that has no coordinates by its content."""
+    try:
+        text = json.dumps(value, sort_keys=True, default=str)
+    except (ValueError, TypeError, RecursionError):
+        text = ""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
