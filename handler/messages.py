@@ -341,13 +341,13 @@ def _no_constant(name: str) -> None:
 
 
 def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
-    kind = fields.get("type")
+    kind: object = fields.get("type")
     model: type[_Model]
     if "type" not in fields and "event_type" in fields:
         event_type = fields["event_type"]
         if isinstance(event_type, bool) or not isinstance(event_type, int):
             return Rejection("invalid_field", f"event_type: {shown(event_type)}: must be an integer")
-        model = Interruption if event_type == 0 else OtherCallback
+        kind, model = "callback", Interruption if event_type == 0 else OtherCallback
     elif not isinstance(kind, str) or kind not in TYPES:
         reason = "unknown_type" if "type" in fields else "missing_field"
         value = shown(kind) if "type" in fields else "missing"
@@ -357,14 +357,16 @@ def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
     try:
         return model.model_validate(fields, context={"now": now})  # type: ignore[return-value]
     except ValidationError as error:
-        return _rejection(error)
+        return _rejection(error, fields, kind)
 
 
-def _rejection(error: ValidationError) -> Rejection:
+def _rejection(error: ValidationError, fields: Mapping[str, object], kind: str) -> Rejection:
     """One rejection for all that is wrong with a message; its reason is the first mistake's."""
     mistakes = error.errors(include_url=False)
-    kinds = ["missing_field" if mistake["type"] == "missing" else mistake["type"] for mistake in mistakes]
-    return Rejection(kinds[0], "; ".join(map(_sentence, mistakes)))
+    reason = "missing_field" if mistakes[0]["type"] == "missing" else mistakes[0]["type"]
+    name = next((fields[key] for key in ("stream_name", "StreamName", "stream_id") if key in fields), None)
+    stream_name = name if isinstance(name, str) and len(name) <= 256 and _IS_NAME(name) else None
+    return Rejection(reason, "; ".join(map(_sentence, mistakes)), kind, stream_name)
 
 
 def _sentence(mistake: Any) -> str:

@@ -73,10 +73,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a message, or a whole envelope, is not valid."""
+    """Why a message, or a whole envelope, is not valid; with what could be read of it all the same."""
 
     reason: str
     detail: str
+    event: str | None = None
+    stream_name: str | None = None
 
     def result(self) -> Result:
         return Result(Outcome.REJECTED, self.reason, self.detail)

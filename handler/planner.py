@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 from handler import messages
 from handler.ledger import Due, Ledger
@@ -54,7 +55,7 @@ def lines(planned: list[Planned], results: Mapping[RecordTask, Result]) -> Itera
 
 def _line(item: Planned, result: Result) -> Line:
     if isinstance(item.event, Rejection):
-        return Line(item.message_id, None, None, None, result)
+        return Line(item.message_id, item.event.event, item.event.stream_name, None, result)
     return Line(item.message_id, item.event.type, *messages.subject(item.event), result)
 
 
@@ -77,7 +78,7 @@ def decide(event: Event, now: float, settings: Settings, ledger: Ledger) -> Due 
 
 def _stream_end(event: StreamEnd, now: float) -> Due | Result:
     if event.ended_at is not None and event.ended_at > now + CLOCK_SKEW_SECONDS:
-        return _not_due_yet(f"ended_at: {event.ended_at - now:.0f} s from now: a stream that will end has not ended")
+        return _not_due_yet(f"ended_at: {_instant(event.ended_at)} is in the future: that stream has not ended")
     if event.task_id is None:
         return _ignored("no_task_id", "without a ledger nobody knows the tasks of this stream: send task_id")
     return Due(RecordTask(event.stream_name, event.task_id), now if event.ended_at is None else event.ended_at)
@@ -87,10 +88,14 @@ def _retention_expiry(event: RetentionExpiry, now: float, ledger: Ledger) -> Due
     due_at = now if event.expires_at is None else event.expires_at
     if due_at > now and not ledger.keeps:
         return _not_due_yet(
-            f"expires_at: {due_at - now:.0f} s from now: a ledger (REAPER_LEDGER) would hold it until then; "
+            f"expires_at: {_instant(due_at)} is in the future: a ledger (REAPER_LEDGER) would hold this until then; "
             "without one, send it when it is due"
         )
     return Due(RecordTask(event.stream_name, event.task_id), due_at)
+
+
+def _instant(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _ignored(reason: str, detail: str) -> Result:

@@ -288,9 +288,10 @@ class LiveStandIn:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What to export so that a client finds the stand-in and is let in."""
+        """What to export so that a client finds the stand-in, past any proxy, and is let in."""
         return {
             "REAPER_LIVE_ENDPOINT": self.url,
+            "NO_PROXY": self.url.removeprefix("http://"),
             "TENCENTCLOUD_SECRETID": SECRET_ID,
             "TENCENTCLOUD_SECRETKEY": SECRET_KEY,
             "TENCENTCLOUD_SESSIONTOKEN": SESSION_TOKEN,

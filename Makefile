@@ -1,0 +1,40 @@
+# Everything sets itself up: a virtual environment in .venv, from the pinned requirements.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format schema clean
+.DEFAULT_GOAL := help
+
+help: ## List what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+demo: $(VENV)/ready ## Play every sample event against a stand-in of the Live API
+	@$(BIN)/python -m local demo
+
+test: $(VENV)/ready ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/ready ## What CI runs: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory test
+
+format: $(VENV)/ready ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: $(VENV)/ready ## Write events/schema.json anew from the models
+	$(BIN)/python -m local.schema
+
+clean: ## Remove what was made
+	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+$(VENV)/ready: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "$(PYTHON) is older than 3.10: name another, make PYTHON=python3.12 …"; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

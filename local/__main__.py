@@ -1,0 +1,126 @@
+"""The command line: what runs on one's own machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """\
+examples:
+  python -m local demo
+  python -m local invoke events/ckafka_stream_end.json
+  echo '{"type": "stream-end", "stream_name": "room-1", "task_id": 7}' | python -m local invoke -
+  python -m local invoke events/timer_retention_expiry.json -e REAPER_DRY_RUN=true
+  python -m local serve --record room-1=7
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local",
+        description="Runs live-record-reaper on this machine. Nothing here talks to the cloud unless "
+        "REAPER_LIVE_ENDPOINT says so.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="play every sample event against a stand-in of the Live API")
+    demo.set_defaults(run=_demo)
+
+    serve = commands.add_parser("serve", help="run the stand-in, print the environment to export, log the calls")
+    serve.add_argument("--port", type=int, default=0, help="default: a free one")
+    serve.add_argument("--qps", type=_positive, help="calls per second and action; default: the service's own limits")
+    serve.add_argument(
+        "--record", type=_recording, action="append", default=[], metavar="STREAM=TASK_ID",
+        help="let this recording exist, stopped; may be repeated",
+    )  # fmt: skip
+    serve.set_defaults(run=_serve)
+
+    invoke = commands.add_parser(
+        "invoke",
+        help="run the handler on one event",
+        description="Prints the result on stdout and the log on stderr; exits 1 if the handler raised. Without "
+        "REAPER_LIVE_ENDPOINT it calls a stand-in of its own, which knows the tasks that the event names.",
+    )
+    invoke.add_argument("event", type=_json_file, metavar="FILE|-", help="the event as JSON; - reads standard input")
+    invoke.add_argument("-e", type=_variable, action="append", default=[], metavar="K=V", help="set a variable")
+    invoke.add_argument("--context", type=_json_file, default={}, metavar="FILE", help="the context; default: {}")
+    invoke.set_defaults(run=_invoke)
+
+    events = commands.add_parser("events", help="list the sample events")
+    events.set_defaults(run=_events)
+    return parser
+
+
+def _demo(_: argparse.Namespace) -> int:
+    from local.demo import demo
+
+    return demo()
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from local.serve import serve
+
+    return serve(options.port, options.qps, options.record)
+
+
+def _invoke(options: argparse.Namespace) -> int:
+    from local.invoke import invoke
+
+    return invoke(options.event, options.context, dict(options.e))
+
+
+def _events(_: argparse.Namespace) -> int:
+    from local import samples
+
+    found = samples.all_samples()
+    width = max(len(sample.name) for sample in found)
+    for sample in found:
+        print(f"events/{sample.name:{width}}  {samples.in_one_line(sample.event, samples.MOMENT)}")
+    return 0
+
+
+def _json_file(name: str) -> Any:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{name} is not JSON: {error}") from None
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be K=V")
+    return name, value
+
+
+def _recording(text: str) -> tuple[str, int]:
+    stream_name, _, task_id = text.rpartition("=")
+    if not stream_name or not task_id.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be STREAM=TASK_ID")
+    return stream_name, int(task_id)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be more than 0")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
