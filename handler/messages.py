@@ -28,6 +28,7 @@ from pydantic_core import PydanticCustomError
 from handler.model import Rejection, shown
 
 STRINGS_DEEP = 3
+MAX_ITEMS = 120_000  # in one array: more than 6 MB, the largest event, can hold of valid messages
 MAX_TASK_ID = 2**63 - 1
 EARLIEST = 1_420_070_400  # 2015-01-01T00:00:00Z: before the service existed
 DAYS_AHEAD = 400
@@ -284,6 +285,9 @@ def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterator[di
     elif isinstance(body, list) and not in_array:
         if not body:
             yield Rejection("empty", "an empty array: there is nothing to do")
+        if len(body) > MAX_ITEMS:
+            yield Rejection("too_many", f"an array of {len(body)}: must hold at most {MAX_ITEMS} messages")
+            return
         for item in body:
             yield from _objects(item, deep, in_array=True)
     elif isinstance(body, dict):
