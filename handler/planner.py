@@ -81,7 +81,8 @@ def _stream_end(event: StreamEnd, now: float) -> Due | Result:
         return _not_due_yet(f"ended_at: {_instant(event.ended_at)} is in the future: that stream has not ended")
     if event.task_id is None:
         return _ignored("no_task_id", "without a ledger nobody knows the tasks of this stream: send task_id")
-    return Due(RecordTask(event.stream_name, event.task_id), now if event.ended_at is None else event.ended_at)
+    due_at = now if event.ended_at is None else min(event.ended_at, now)
+    return Due(RecordTask(event.stream_name, event.task_id), due_at)
 
 
 def _retention_expiry(event: RetentionExpiry, now: float, ledger: Ledger) -> Due | Result:

@@ -88,16 +88,16 @@ class Settings(BaseModel):
         Raises:
             SettingsError: a bad value, or a ``REAPER_…`` name that nothing reads.
         """
-        given = {
-            name.removeprefix(PREFIX).lower() if name.isupper() else name: value.strip()
-            for name, value in environ.items()
-            if name.startswith(PREFIX)
-        }
-        for name in given:
-            if name not in cls.model_fields:
-                raise SettingsError(_unknown(name))
+        variables = {PREFIX + field.upper(): field for field in cls.model_fields}
+        given = {}
+        for name, value in environ.items():
+            if name.startswith(PREFIX):
+                if name not in variables:
+                    raise SettingsError(_unknown(name, list(variables)))
+                if value.strip():
+                    given[variables[name]] = value.strip()
         try:
-            return cls.model_validate({name: value for name, value in given.items() if value})
+            return cls.model_validate(given)
         except ValidationError as error:
             raise SettingsError(_bad(error.errors()[0])) from None
 
@@ -106,13 +106,11 @@ class Settings(BaseModel):
         return any(fnmatchcase(stream_name, glob) for glob in self.streams)
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, known: list[str]) -> str:
     from difflib import get_close_matches  # only a mistake needs it
 
-    known = [PREFIX + field.upper() for field in Settings.model_fields]
-    name = name if name.startswith(PREFIX) else PREFIX + name.upper()
-    close = get_close_matches(name.upper(), known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    close = get_close_matches(name[len(PREFIX) :].upper(), [other[len(PREFIX) :] for other in known], n=1)
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else f"known are {', '.join(known)}"
     return f"{shown(name)[1:-1]} is not a setting: {hint}"
 
 
