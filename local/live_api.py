@@ -283,6 +283,11 @@ class LiveStandIn:
         self._thread.join()
 
     @property
+    def connections(self) -> list[socket.socket]:
+        """The connections that are open now."""
+        return list(self._server.open)
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -387,20 +392,20 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._open: set[socket.socket] = set()
+        self.open: set[socket.socket] = set()
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
+        self.open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
+        self.open.discard(request)
         super().shutdown_request(request)
 
     def server_close(self) -> None:
         super().server_close()
-        for connection in list(self._open):
+        for connection in list(self.open):
             _cut(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

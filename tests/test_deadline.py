@@ -1,0 +1,106 @@
+"""Time: what starts, what is waited for, and what an abandoned request may still change."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from handler.app import RedeliveryNeeded, build
+from handler.reaper import Deadline
+from local.live_api import Fault, LiveStandIn
+from tests.support import STREAM, TASK, ckafka, run, stream_end
+
+
+@pytest.mark.parametrize(
+    ("limit", "timeout", "reporting"), [(60, 10, 3), (900, 10, 3), (20, 5, 2), (3, 0.75, 0.3), (1, 0.25, 0.1)]
+)
+def test_timeouts_derive_from_the_time_limit(limit: float, timeout: float, reporting: float) -> None:
+    deadline = Deadline.after(1000.0, limit)
+    assert deadline.request_timeout == timeout
+    assert deadline.end == pytest.approx(1000 + limit - reporting)
+    assert deadline.last_start == pytest.approx(deadline.end - timeout)
+
+
+def test_what_cannot_finish_in_time_is_not_started(api: LiveStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REAPER_MAX_QPS", "10")
+    for task_id in range(1, 101):
+        api.state.add(STREAM, task_id)
+    began = time.monotonic()
+    done = run(ckafka(*(stream_end(task_id=task_id) for task_id in range(1, 101))), {"time_limit_in_ms": 2000})
+    assert time.monotonic() - began < 1.9
+    assert isinstance(done.raised, RedeliveryNeeded)
+    assert done.invocation["deleted"] == len(api.calls) == 100 - len(api.state.recordings)
+    assert 10 <= done.invocation["deleted"] <= 20
+    late = [line for line in done.tasks if line["outcome"] == "deferred"]
+    assert {(line["reason"], line["calls"]) for line in late} == {("out_of_time", 0)}
+
+
+def test_a_request_that_outlives_the_deadline_is_abandoned_and_changes_nothing(
+    api: LiveStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that trickles holds a request beyond its timeout, which counts anew for each read."""
+    for task_id in (1, 2, 3):
+        api.state.add(STREAM, task_id)
+    api.misbehave(Fault(trickle=0.03), task_id=1)
+    api.misbehave(Fault(trickle=0.03, error="RequestLimitExceeded"), task_id=2)
+    handler = build()
+    began = time.monotonic()
+    first = run([stream_end(task_id=1), stream_end(task_id=2)], {"time_limit_in_ms": 1000}, handler)
+    assert time.monotonic() - began < 1.0
+    assert first.outcomes == [("deferred", "out_of_time")] * 2
+    assert [line["calls"] for line in first.tasks] == [1, 1]
+    assert isinstance(first.raised, RedeliveryNeeded)
+
+    second = run(stream_end(task_id=3), {"time_limit_in_ms": 1000}, handler)
+    time.sleep(4)  # the late answers of the first come in
+    third = run([stream_end(task_id=1), stream_end(task_id=2)], {"time_limit_in_ms": 1000}, handler)
+    assert second.outcomes == [("deleted", None)]
+    assert (second.invocation["api_calls"], second.invocation["throttled_calls"]) == (1, 0)
+    assert third.outcomes == [("already_gone", "not_found"), ("deleted", None)]
+    assert (third.invocation["api_calls"], third.invocation["throttled_calls"]) == (2, 0)
+
+
+def test_threads_and_connections_survive_from_one_invocation_to_the_next(api: LiveStandIn) -> None:
+    for task_id in range(1, 41):
+        api.state.add(STREAM, task_id)
+    handler = build()
+    events = [ckafka(*(stream_end(task_id=first + step) for step in range(10))) for first in (1, 11, 21, 31)]
+    run(events[0], None, handler)
+    threads, connections = threading.active_count(), len(api.connections)
+    for event in events[1:]:
+        assert run(event, None, handler).invocation["deleted"] == 10
+    assert threading.active_count() <= threads + 2
+    assert len(api.connections) <= connections + 2
+
+
+def test_no_more_requests_are_in_flight_than_allowed(api: LiveStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REAPER_CONCURRENCY", "3")
+    for task_id in range(1, 10):
+        api.state.add(STREAM, task_id)
+    api.misbehave(Fault(delay=0.2), times=99)
+    began = time.monotonic()
+    assert run(ckafka(*(stream_end(task_id=task_id) for task_id in range(1, 10)))).invocation["deleted"] == 9
+    assert 0.6 <= time.monotonic() - began < 1.5
+
+
+def test_blocked_ends_waiting_retries_at_once(api: LiveStandIn) -> None:
+    api.misbehave(Fault(error="InternalError"), times=99, task_id=1)
+    api.misbehave(Fault(error="AuthFailure.TokenFailure", delay=0.1), task_id=2)
+    done = run([stream_end(task_id=1), stream_end(task_id=2), *(stream_end(task_id=9) for _ in range(3))])
+    assert {outcome for outcome, _ in done.outcomes} <= {"deferred", "already_gone"}
+    assert done.outcomes[1] == ("deferred", "blocked")
+    assert len(api.calls) <= 4
+
+
+def test_a_mistake_of_ours_loses_no_task(api: LiveStandIn) -> None:
+    api.state.add(STREAM, TASK)
+
+    def broken(_: float) -> None:
+        raise ZeroDivisionError("oops")
+
+    api.misbehave(Fault(error="InternalError"))
+    done = run(stream_end(), None, build(sleep=broken))
+    assert done.outcomes == [("deferred", "internal_error")]
+    assert isinstance(done.raised, RedeliveryNeeded)
