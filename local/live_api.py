@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -75,6 +75,8 @@ class LiveState:
         self._ids = itertools.count(1_000_001)
         self.recordings: dict[int, Recording] = {}
         self.streams: dict[Stream, str] = {}
+        self._of_stream: defaultdict[str, list[Recording]] = defaultdict(list)
+        self._created_on: Counter[int] = Counter()
 
     # The world, which no API call changes.
 
@@ -93,16 +95,21 @@ class LiveState:
     def add(self, stream_name: str, task_id: int, *, stopped: bool = True) -> Recording:
         """A recording that exists already, by an id of the caller's choice."""
         now = self._clock()
-        recording = Recording(task_id, stream_name, created=now, start=now, end=now + 86_400, stopped=stopped)
-        self.recordings[task_id] = recording
-        return recording
+        return self._keep(Recording(task_id, stream_name, created=now, start=now, end=now + 86_400, stopped=stopped))
 
     def running(self, recording: Recording) -> bool:
         """Whether the task records at this moment: its stream is on air within its time."""
-        on_air = any(
-            stream.name == recording.stream_name for stream, state in self.streams.items() if state == "active"
-        )
-        return on_air and not recording.stopped and recording.start <= self._clock() < recording.end
+        in_time = recording.start <= self._clock() < recording.end
+        return in_time and not recording.stopped and recording.stream_name in self._on_air()
+
+    def _on_air(self) -> set[str]:
+        return {stream.name for stream, state in self.streams.items() if state == "active"}
+
+    def _keep(self, recording: Recording) -> Recording:
+        self.recordings[recording.task_id] = recording
+        self._of_stream[recording.stream_name].append(recording)
+        self._created_on[_china_day(recording.created)] += 1
+        return recording
 
     # The API.
 
@@ -116,13 +123,11 @@ class LiveState:
             start = _china_time(params, "StartTime")
         if end <= max(start, now):
             raise ApiError("InvalidParameter.InvalidTaskTime", "EndTime must be after StartTime and after now.")
-        today = _china_day(now)
-        if sum(_china_day(known.created) == today for known in self.recordings.values()) >= TASKS_A_DAY:
+        if self._created_on[_china_day(now)] >= TASKS_A_DAY:
             raise ApiError("LimitExceeded.MaximumTask", f"{TASKS_A_DAY} tasks were created today and not deleted.")
-        if sum(self.running(known) for known in self.recordings.values()) >= RUNNING_TASKS:
+        if sum(self.running(known) for name in self._on_air() for known in self._of_stream[name]) >= RUNNING_TASKS:
             raise ApiError("LimitExceeded.MaximumRunningTask", f"{RUNNING_TASKS} tasks are running.")
-        recording = Recording(next(self._ids), params["StreamName"], now, start, end)
-        self.recordings[recording.task_id] = recording
+        recording = self._keep(Recording(next(self._ids), params["StreamName"], now, start, end))
         return {"TaskId": recording.task_id}
 
     def stop(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,6 +145,8 @@ class LiveState:
         if self.running(recording):
             raise ApiError("FailedOperation.AlterTaskState", "The task is running.")
         del self.recordings[recording.task_id]
+        self._of_stream[recording.stream_name].remove(recording)
+        self._created_on[_china_day(recording.created)] -= 1
         return {}
 
     def describe_stream_state(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +171,8 @@ def _china_time(params: Mapping[str, Any], name: str) -> float:
     return moment.replace(tzinfo=CHINA).timestamp()
 
 
-def _china_day(moment: float) -> str:
-    return datetime.fromtimestamp(moment, CHINA).strftime("%Y-%m-%d")
+def _china_day(moment: float) -> int:
+    return datetime.fromtimestamp(moment, CHINA).toordinal()
 
 
 # -- calls -------------------------------------------------------------------------------------
