@@ -303,7 +303,7 @@ class LiveStandIn:
         """What to export so that a client finds the stand-in, past any proxy, and is let in."""
         return {
             "REAPER_LIVE_ENDPOINT": self.url,
-            "NO_PROXY": self.url.removeprefix("http://"),
+            "NO_PROXY": f"{self.url.removeprefix('http://')},127.0.0.1",  # the SDK wants the port, requests does not
             "TENCENTCLOUD_SECRETID": SECRET_ID,
             "TENCENTCLOUD_SECRETKEY": SECRET_KEY,
             "TENCENTCLOUD_SESSIONTOKEN": SESSION_TOKEN,

@@ -1,0 +1,153 @@
+"""``python -m local``, as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from local.live_api import Fault, LiveStandIn
+from tests.support import STREAM, TASK, stream_end
+
+ROOT = Path(__file__).parent.parent
+
+
+def local(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_invoke_prints_the_result_alone_on_stdout_and_the_log_on_stderr() -> None:
+    done = local("invoke", "events/ckafka_stream_end.json")
+    assert done.returncode == 0
+    result = json.loads(done.stdout)
+    assert (result["metric"], result["deleted"]) == ("reaper_invocation", 3)
+    assert [json.loads(line)["metric"] for line in done.stderr.splitlines()] == 3 * ["reaper_task"] + [
+        "reaper_invocation"
+    ]
+
+
+def test_invoke_reads_standard_input_variables_and_a_context(tmp_path: Path) -> None:
+    context = tmp_path / "context.json"
+    context.write_text('{"request_id": "r-9"}')
+    done = local("invoke", "-", "-e", "REAPER_DRY_RUN=true", "--context", str(context), stdin=json.dumps(stream_end()))
+    result = json.loads(done.stdout)
+    assert (result["request_id"], result["planned"], result["dry_run"]) == ("r-9", 1, True)
+
+
+def test_invoke_exits_1_with_a_readable_error_when_the_handler_raised(api: LiveStandIn) -> None:
+    api.misbehave(Fault(error="FailedOperation.AlterTaskState"))
+    done = local("invoke", "-", stdin=json.dumps(stream_end()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("raised RedeliveryNeeded: 1 of 1 due tasks")
+    assert "Traceback" not in done.stderr
+
+    done = local("invoke", "-", "-e", "REAPER_TYPO=1", stdin="{}")
+    assert done.returncode == 1
+    assert "raised SettingsError: REAPER_TYPO is not a setting" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_invoke_uses_the_endpoint_that_is_set(api: LiveStandIn) -> None:
+    api.state.add(STREAM, TASK)
+    assert json.loads(local("invoke", "-", stdin=json.dumps(stream_end())).stdout)["deleted"] == 1
+    assert len(api.calls) == 1
+
+
+def test_invoke_never_shows_real_credentials_to_its_own_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SECRETID", "SECRETKEY", "SESSIONTOKEN"):
+        monkeypatch.setenv(f"TENCENTCLOUD_{name}", "real")
+    assert json.loads(local("invoke", "-", stdin=json.dumps(stream_end())).stdout)["deleted"] == 1
+
+
+def test_invoke_works_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert json.loads(local("invoke", "events/direct_stream_end.json").stdout)["deleted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["invoke", "events/nothing.json"], "events/nothing.json: No such file"),
+        (["invoke", "README.md"], "README.md is not JSON"),
+        (["invoke", "-", "-e", "X"], "'X': must be K=V"),
+        (["serve", "--record", "room"], "must be STREAM=TASK_ID"),
+        (["serve", "--qps", "0"], "must be more than 0"),
+        (["fly"], "invalid choice: 'fly'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_explained(arguments: list[str], text: str) -> None:
+    done = local(*arguments, stdin="{}")
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_helps() -> None:
+    done = local("--help")
+    assert done.returncode == 0
+    for command in ("demo", "serve", "invoke", "events"):
+        assert re.search(rf"^ +{command} +\w", done.stdout, re.MULTILINE)
+
+
+def test_events_lists_each_sample_in_one_line() -> None:
+    done = local("events")
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == [f"events/{path.name}" for path in sorted((ROOT / "events").glob("*_*.json"))]
+
+
+def test_demo_tells_the_whole_story_in_time() -> None:
+    began = time.monotonic()
+    done = local("demo")
+    assert time.monotonic() - began < 20
+    assert done.returncode == 0
+    for text in (
+        "events/timer_sweep.json",
+        "raised RedeliveryNeeded",
+        "Totals",
+        "The API received 19 calls",
+        "15 of 18",
+    ):
+        assert text in done.stdout
+    assert not done.stderr
+
+
+def test_serve_prints_what_to_export_and_logs_calls() -> None:
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "local", "serve", "--record", f"{STREAM}={TASK}"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert serve.stdout
+        lines = [serve.stdout.readline() for _ in range(5)]
+        exported = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+        assert exported["REAPER_LIVE_ENDPOINT"].startswith("http://127.0.0.1:")
+        done = subprocess.run(
+            [sys.executable, "-m", "local", "invoke", "-"], cwd=ROOT, input=json.dumps(stream_end()),
+            capture_output=True, text=True, check=True, env={**os.environ, **exported},
+        )  # fmt: skip
+        assert json.loads(done.stdout)["deleted"] == 1
+    finally:
+        serve.send_signal(signal.SIGINT)
+        _, log = serve.communicate(timeout=10)
+    assert serve.returncode == 0
+    assert f"DeleteLiveRecord StreamName={STREAM} TaskId={TASK} → ok" in log
+    assert "1 calls, 0 recordings left" in log
+
+
+def test_serve_says_when_its_port_is_taken(api: LiveStandIn) -> None:
+    done = local("serve", "--port", api.url.rpartition(":")[2])
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,70 @@
+"""A full delivery, at speed: every message accounted for, every task deleted once, no second over the limit."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pytest
+
+from local.live_api import LiveStandIn
+from tests.support import ckafka, run, stream_end
+from tests.test_pacer import most_in_a_second
+from tests.test_telemetry import hold
+
+MESSAGES, TASKS, QPS = 10_000, 9_800, 400
+
+
+def stream_of(task_id: int) -> str:
+    return f"room-{task_id}"
+
+
+def _serve(connection: Connection) -> None:
+    with LiveStandIn(qps=10_000) as api:
+        for task_id in range(1, TASKS + 1):
+            api.state.add(stream_of(task_id), task_id)
+        connection.send(api.environment)
+        connection.recv()
+        connection.send(([(call.at, call.params["TaskId"]) for call in api.calls], len(api.state.recordings)))
+
+
+@contextmanager
+def a_stand_in_of_its_own_process() -> Iterator[Connection]:
+    """So that what it sees of the pace is not what one interpreter's threads leave of it."""
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        yield ours
+    finally:
+        process.join(5)
+        process.kill()
+
+
+def test_a_full_delivery_is_worked_off_at_the_allowed_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[object] = [stream_end(stream_of(task_id), task_id) for task_id in range(1, TASKS + 1)]
+    for place in range(100):
+        again = place * 7 + 1
+        bodies.insert(place * 97, stream_end(stream_of(again), again))
+        bodies.insert(place * 89, "garbage")
+    assert len(bodies) == MESSAGES
+    monkeypatch.setenv("REAPER_MAX_QPS", str(QPS))
+    with a_stand_in_of_its_own_process() as api:
+        for name, value in api.recv().items():
+            monkeypatch.setenv(name, value)
+        done = run(ckafka(*bodies), {"time_limit_in_ms": 120_000})
+        api.send("done")
+        calls: list[tuple[float, Any]]
+        calls, left = api.recv()
+    hold(done)
+    line = done.invocation
+    assert (line["messages"], line["lines"], line["deleted"], line["rejected"]) == (MESSAGES, MESSAGES, 9_900, 100)
+    assert left == 0
+    assert set(Counter(task_id for _, task_id in calls).values()) == {1}
+    assert line["api_calls"] == len(calls) == TASKS
+    assert most_in_a_second(sorted(at for at, _ in calls)) <= QPS * 1.02
+    assert TASKS / (line["duration_ms"] / 1000) > 0.9 * QPS
