@@ -8,12 +8,14 @@ instances converge on equal shares of one limit without knowing of each other (C
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
-# A request that got up late may catch up by this much; the rate is lowered by as much, so that the
-# sum stays under the ceiling in every second.
-SLACK_SECONDS = 0.015
-IDLE_SECONDS = 1.0  # nothing is caught up after a pause as long as this
+# What leaves evenly does not arrive evenly: this much of the ceiling stays free, so that the API, too,
+# sees no second above it.
+HEADROOM = 0.015
+CATCH_UP_SECONDS = 0.1  # a request that got up late by as much does not delay those behind it
+IDLE_SECONDS = 1.0  # after a pause as long as this nothing is caught up
 DECREASE = 0.7
 INCREASE_SHARE = 0.05  # of the ceiling, per second of sending
 # The API counts by the second: what a cut did shows only in the next one.
@@ -25,10 +27,12 @@ class Pacer:
     """Lets requests pass, at most ``max_qps`` in any second."""
 
     def __init__(self, max_qps: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        self.ceiling = max_qps / (1 + SLACK_SECONDS)
+        self.ceiling = max_qps * (1 - HEADROOM)
         self._floor = min(SLOWEST, self.ceiling)
         self._rate = self.ceiling
         self._next = 0.0
+        # A second's worth of requests: what is caught up must not push any second above the ceiling.
+        self._sent: deque[float] = deque(maxlen=max(1, min(round(self.ceiling), int(max_qps))))
         self._cut_at = float("-inf")
         self._clock, self._sleep = clock, sleep
         self._turn = threading.Lock()
@@ -43,18 +47,24 @@ class Pacer:
         """Waits until a request may leave. False, at once, if that would be after ``latest``."""
         with self._turn:  # the one in front waits for the clock, the others wait for it
             now = self._clock()
-            interval = 1 / self._rate
-            if now - self._next > IDLE_SECONDS:
-                self._next = now
-            # The second bound is for a clock that was set back.
-            at = min(max(now, self._next), now + interval)
+            at = self._earliest(now)
             if at > latest:
                 return False
             if at > now:
                 self._sleep(at - now)
                 now = max(at, self._clock())
-            self._next = max(self._next, now - SLACK_SECONDS) + interval
+            self._next = max(self._next, now - CATCH_UP_SECONDS) + 1 / self._rate
+            self._sent.append(now)
             return True
+
+    def _earliest(self, now: float) -> float:
+        if self._sent and self._sent[-1] > now + 1:  # the clock was set back
+            self._sent.clear()
+            self._next = now
+        if now - self._next > IDLE_SECONDS:
+            self._next = now
+        window_opens = self._sent[0] + 1 if len(self._sent) == self._sent.maxlen else now
+        return max(now, self._next, window_opens)
 
     def answered(self) -> None:
         """The API answered a request, and did not throttle it."""

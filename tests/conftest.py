@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-GUARD = Path(__file__).parent / "guard"
-sys.path.insert(0, str(GUARD))
+from local.live_api import LiveStandIn
+from tests import loopback
 
-import loopback  # noqa: E402
-
-from local.live_api import LiveStandIn  # noqa: E402
+TESTS = Path(__file__).parent
 
 loopback.enforce()
 
@@ -29,7 +26,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("REAPER_", "TENCENTCLOUD_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("PYTHONPATH", str(GUARD))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (TESTS / "guard", TESTS.parent))))
 
 
 @pytest.fixture(scope="session")

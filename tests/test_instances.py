@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from handler.app import build
 from local.live_api import Fault, LiveStandIn
+from tests import loopback
 from tests.support import STREAM, TASK, ckafka, run, stream_end, timer
 
 ROOT = Path(__file__).parent.parent
@@ -159,9 +161,6 @@ def test_one_deletion_loads_the_common_client_and_nothing_heavier(api: LiveStand
 
 
 def test_the_loopback_guard_fails_a_test_that_reaches_out() -> None:
-    import loopback
-    import socket
-
     for attempt in (
         lambda: socket.create_connection(("192.0.2.1", 80), timeout=0.1),
         lambda: socket.getaddrinfo("live.tencentcloudapi.com", 443),

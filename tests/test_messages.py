@@ -158,8 +158,9 @@ def test_a_time_is_rfc_3339_with_an_offset_or_unix_seconds(text: object, seconds
 @pytest.mark.parametrize(
     "time",
     [None, True, [], "", "soon", "2026-11-22", "2026-11-22T10:00Z", "2026-13-22T10:00:00Z", "2026-11-31T10:00:00Z",
-     "2026-11-22T24:00:00Z", "2026-11-22T10:00:00+0800", "2026-11-22T10:00:00+25:00", "0000-01-01T00:00:00Z", " 1795341600",
-     "-1", 0, -1, 1_420_070_399, NOW + 401 * 86_400, float("nan"), float("inf"), 10**30, "9" * 20, "1.5"],
+     "2026-11-22T24:00:00Z", "2026-11-22T10:00:00+0800", "2026-11-22T10:00:00+25:00", "0000-01-01T00:00:00Z",
+     " 1795341600", "-1", 0, -1, 1_420_070_399, NOW + 401 * 86_400, float("nan"), float("inf"), 10**30, "9" * 20,
+     "1.5"],
 )  # fmt: skip
 def test_any_other_time_is_rejected(time: object) -> None:
     rejection = rejected(retention_expiry(expires_at=time))

@@ -41,7 +41,7 @@ def test_requests_leave_evenly_spaced_just_under_the_ceiling(max_qps: float) -> 
     pace, clock = pacer(max_qps)
     times = sent(pace, clock, 1000)
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert min(gaps) == pytest.approx(max(gaps), rel=1e-4)
+    assert max(gaps) < 1.05 * min(gaps)
     assert 0.98 * max_qps < 1 / gaps[0] < max_qps
 
 
@@ -57,7 +57,7 @@ def test_no_second_ever_sees_more_than_the_ceiling_however_late_the_sender_is(
     for delay in delays:
         clock.now += delay
         times += sent(pace, clock, 1)
-    assert most_in_a_second(times) <= max(1, -int(-max_qps // 1))
+    assert most_in_a_second(times) <= max(1, int(max_qps))
 
 
 def test_a_sleeper_that_wakes_late_catches_up_but_not_all_at_once() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from handler import messages
 from handler.app import Handler, RedeliveryNeeded, build
+from handler.model import Rejection
 from handler.settings import SettingsError
 from local import samples
 from local.live_api import LiveStandIn
@@ -152,7 +153,7 @@ def test_reading_a_body_never_raises_and_always_says_something(body: Any) -> Non
     found = list(messages.read(body, time.time()))
     assert found
     for event in found:
-        if not isinstance(event, messages.Rejection):
+        if not isinstance(event, Rejection):
             stream_name, task_id = messages.subject(event)
             assert stream_name is None or stream_name == stream_name.strip()
             assert task_id is None or 1 <= task_id < 2**63

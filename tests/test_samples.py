@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from handler.app import RedeliveryNeeded, build
+from handler.model import Rejection
 from local import samples, schema
 from local.live_api import LiveStandIn
 from tests.support import run
@@ -127,4 +128,4 @@ def test_schema_and_models_agree(message: dict[str, object]) -> None:
     checker = jsonschema.FormatChecker(formats=())
     checker.checks("date-time")(lambda value: not isinstance(value, str) or "T" in value)
     validator = jsonschema.Draft202012Validator(schema.schema(), format_checker=checker)
-    assert validator.is_valid(message) is not isinstance(found, samples.Rejection)
+    assert validator.is_valid(message) is not isinstance(found, Rejection)

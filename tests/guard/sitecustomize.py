@@ -1,5 +1,5 @@
 """Loaded by the interpreters that tests start: they, too, may only speak to loopback."""
 
-import loopback
+from tests import loopback
 
 loopback.enforce()
