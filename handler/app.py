@@ -13,7 +13,7 @@ from handler import planner, triggers
 from handler.crew import Crew
 from handler.ledger import Due, MemoryLedger
 from handler.live import LiveApi
-from handler.model import Outcome, Report, Result
+from handler.model import Outcome, Reason, Report, Result
 from handler.pacer import Pacer
 from handler.reaper import Deadline, Reaper
 from handler.settings import Settings, SettingsError
@@ -92,7 +92,7 @@ class _Instance:
 
     def _work_off(self, due: list[Due], settings: Settings, deadline: Deadline) -> Report:
         if settings.dry_run:
-            return Report({item.task: Result(Outcome.PLANNED, "dry_run") for item in due})
+            return Report({item.task: Result(Outcome.PLANNED, Reason.DRY_RUN) for item in due})
         if not due:
             return Report()
         if self._made_for != (settings, deadline.request_timeout):
@@ -100,17 +100,16 @@ class _Instance:
             pacer = Pacer(settings.max_qps, self._clock, self._sleep)
             self._reaper = Reaper(pacer, self._crew, self._clock, self._sleep, self._random)
             self._made_for = (settings, deadline.request_timeout)
-        return self._reaper.work_off(due, self._live.delete, deadline, settings.concurrency)
+        return self._reaper.work_off(due, self._live.client, deadline, settings.concurrency)
 
 
 def _redelivery_of(report: Report) -> RedeliveryNeeded | None:
-    reasons = Counter(result.reason for result in report.results.values() if result.outcome is Outcome.DEFERRED)
-    if not reasons:
+    deferred = [result for result in report.results.values() if result.outcome is Outcome.DEFERRED]
+    if not deferred:
         return None
+    reasons = Counter(result.reason.value for result in deferred if result.reason)
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    return RedeliveryNeeded(
-        f"{sum(reasons.values())} of {len(report.results)} due tasks could not be deleted yet ({listed})"
-    )
+    return RedeliveryNeeded(f"{len(deferred)} of {len(report.results)} due tasks could not be deleted yet ({listed})")
 
 
 main_handler = build()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from handler.credentials import NoCredentials, RoleCredentials, without_secrets
 from handler.error_codes import (
@@ -23,9 +23,6 @@ from handler.error_codes import (
 )
 from handler.model import RecordTask
 from handler.settings import Endpoint
-
-if TYPE_CHECKING:
-    from tencentcloud.common.common_client import CommonClient
 
 API_VERSION = "2018-08-01"
 CONNECT_SHARE = 0.3  # of a request's timeout; reading gets the rest, so that both together keep to it
@@ -47,7 +44,7 @@ class Answer:
 
 
 class LiveApi:
-    """One endpoint of the Live API. Each thread has a client, and so a connection, of its own."""
+    """One endpoint of the Live API, with a client, and so a connection, for each thread."""
 
     def __init__(self, endpoint: Endpoint, request_timeout: float) -> None:
         """
@@ -61,23 +58,37 @@ class LiveApi:
         self._of_thread = threading.local()
         _import_sdk()
 
+    def client(self) -> LiveClient:
+        """The calling thread's own client."""
+        client: LiveClient | None = getattr(self._of_thread, "client", None)
+        if client is None:
+            client = self._of_thread.client = LiveClient(self._endpoint, self._timeout)
+        return client
+
+
+class LiveClient:
+    """Calls the Live API, one request at a time."""
+
+    def __init__(self, endpoint: Endpoint, timeout: tuple[float, float]) -> None:
+        from tencentcloud.common.common_client import CommonClient
+        from tencentcloud.common.profile.client_profile import ClientProfile
+        from tencentcloud.common.profile.http_profile import HttpProfile
+
+        http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=timeout)
+        profile = ClientProfile(httpProfile=http, language="en-US")
+        self._sdk = CommonClient("live", API_VERSION, RoleCredentials(), "", profile)
+
     def delete(self, task: RecordTask) -> Answer:
         """Deletes the record of ``task`` (DeleteLiveRecord, 267/30147). Never raises."""
         return self._call("DeleteLiveRecord", {"StreamName": task.stream_name, "TaskId": task.task_id})
 
     def _call(self, action: str, params: dict[str, Any]) -> Answer:
         try:
-            return _confirmed(self._client().call_json(action, params))
+            return _confirmed(self._sdk.call_json(action, params))
         except NoCredentials as error:
             return Answer(ErrorClass.BLOCKED, NO_CREDENTIALS, str(error))
         except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, bad JSON, no envelope
             return _refused(error)
-
-    def _client(self) -> CommonClient:
-        client = getattr(self._of_thread, "client", None)
-        if client is None:
-            client = self._of_thread.client = _new_client(self._endpoint, self._timeout)
-        return client
 
 
 def _import_sdk() -> None:
@@ -91,15 +102,6 @@ def _import_sdk() -> None:
     # a full delivery would push ours out of the log.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-
-
-def _new_client(endpoint: Endpoint, timeout: tuple[float, float]) -> CommonClient:
-    from tencentcloud.common.common_client import CommonClient
-    from tencentcloud.common.profile.client_profile import ClientProfile
-    from tencentcloud.common.profile.http_profile import HttpProfile
-
-    http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=timeout)
-    return CommonClient("live", API_VERSION, RoleCredentials(), "", ClientProfile(httpProfile=http, language="en-US"))
 
 
 def _confirmed(reply: Any) -> Answer:

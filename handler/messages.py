@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from handler.model import Rejection, shown
+from handler.model import Reason, Rejection, shown
 
 STRINGS_DEEP = 3
 MAX_ITEMS = 120_000  # in one array: more than 6 MB, the largest event, can hold of valid messages
@@ -38,7 +38,7 @@ CLOCK_SKEW_SECONDS = 300  # what the platform's own signatures allow a clock to 
 
 
 def _broken(rule: str) -> PydanticCustomError:
-    return PydanticCustomError("invalid_field", "{rule}", {"rule": rule})
+    return PydanticCustomError(Reason.INVALID_FIELD.value, "{rule}", {"rule": rule})
 
 
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
@@ -165,7 +165,7 @@ class _Event(_Model):
                 value = fields[alias]
                 if name in fields and not _same(fields[name], value):
                     raise PydanticCustomError(
-                        "conflicting_fields",
+                        Reason.CONFLICTING_FIELDS.value,
                         "{rule}",
                         {"rule": f"{name} is {shown(fields[name])} but {alias} is {shown(value)}: send one of them"},
                     )
@@ -193,7 +193,9 @@ class StreamEnd(_Event):
     @model_validator(mode="after")
     def _says_what_ended(self) -> StreamEnd:
         if self.task_id is None and self.ended_at is None:
-            raise PydanticCustomError("missing_field", "task_id: missing: send task_id, or ended_at to name none")
+            raise PydanticCustomError(
+                Reason.MISSING_FIELD.value, "task_id: missing: send task_id, or ended_at to name none"
+            )
         return self
 
 
@@ -278,15 +280,15 @@ def read(body: object, now: float) -> Iterator[Event | Rejection]:
 def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterator[dict[str, Any] | Rejection]:
     if isinstance(body, str):
         if deep == STRINGS_DEEP:
-            yield Rejection("too_deep", f"{shown(body)}: JSON in strings may be {STRINGS_DEEP} deep")
+            yield Rejection(Reason.TOO_DEEP, f"{shown(body)}: JSON in strings may be {STRINGS_DEEP} deep")
             return
         decoded = _decoded(body)
         yield from [decoded] if isinstance(decoded, Rejection) else _objects(decoded, deep + 1, in_array)
     elif isinstance(body, list) and not in_array:
         if not body:
-            yield Rejection("empty", "an empty array: there is nothing to do")
+            yield Rejection(Reason.EMPTY, "an empty array: there is nothing to do")
         if len(body) > MAX_ITEMS:
-            yield Rejection("too_many", f"an array of {len(body)}: must hold at most {MAX_ITEMS} messages")
+            yield Rejection(Reason.TOO_MANY, f"an array of {len(body)}: must hold at most {MAX_ITEMS} messages")
             return
         for item in body:
             yield from _objects(item, deep, in_array=True)
@@ -295,7 +297,7 @@ def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterator[di
     elif isinstance(body, Rejection):
         yield body
     else:
-        yield Rejection("not_an_object", f"{shown(body)}: a message must be a JSON object")
+        yield Rejection(Reason.NOT_AN_OBJECT, f"{shown(body)}: a message must be a JSON object")
 
 
 def _unwrapped(cloud_event: dict[str, Any], deep: int, in_array: bool) -> Iterator[dict[str, Any] | Rejection]:
@@ -304,7 +306,7 @@ def _unwrapped(cloud_event: dict[str, Any], deep: int, in_array: bool) -> Iterat
     named = kind.rpartition(".")[2] if isinstance(kind, str) else kind
     data = cloud_event.get("data", {})
     if isinstance(data, dict) and "specversion" in data:
-        yield Rejection("too_deep", "data: a CloudEvent: it must not hold another one")
+        yield Rejection(Reason.TOO_DEEP, "data: a CloudEvent: it must not hold another one")
         return
     for fields in _objects(data, deep, in_array):
         # A callback names no type either, but says what it is: the wrapper must not make more of it.
@@ -316,15 +318,15 @@ def _unwrapped(cloud_event: dict[str, Any], deep: int, in_array: bool) -> Iterat
 
 def _decoded(text: str) -> object:
     if not text.strip():
-        return Rejection("empty", "an empty string: there is nothing to do")
+        return Rejection(Reason.EMPTY, "an empty string: there is nothing to do")
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except _AmbiguousKey as error:
-        return Rejection("conflicting_fields", f"{error}: the same field twice with different values")
+        return Rejection(Reason.CONFLICTING_FIELDS, f"{error}: the same field twice with different values")
     except RecursionError:
-        return Rejection("not_json", f"{shown(text)}: nested too deeply")
+        return Rejection(Reason.NOT_JSON, f"{shown(text)}: nested too deeply")
     except ValueError:
-        return Rejection("not_json", f"{shown(text)}: must be JSON")
+        return Rejection(Reason.NOT_JSON, f"{shown(text)}: must be JSON")
 
 
 class _AmbiguousKey(Exception):
@@ -350,10 +352,10 @@ def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
     if "type" not in fields and "event_type" in fields:
         event_type = fields["event_type"]
         if isinstance(event_type, bool) or not isinstance(event_type, int):
-            return Rejection("invalid_field", f"event_type: {shown(event_type)}: must be an integer")
+            return Rejection(Reason.INVALID_FIELD, f"event_type: {shown(event_type)}: must be an integer")
         kind, model = "callback", Interruption if event_type == 0 else OtherCallback
     elif not isinstance(kind, str) or kind not in TYPES:
-        reason = "unknown_type" if "type" in fields else "missing_field"
+        reason = Reason.UNKNOWN_TYPE if "type" in fields else Reason.MISSING_FIELD
         value = shown(kind) if "type" in fields else "missing"
         return Rejection(reason, f"type: {value}: must be one of {', '.join(TYPES)}")
     else:
@@ -367,10 +369,17 @@ def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
 def _rejection(error: ValidationError, fields: Mapping[str, object], kind: str) -> Rejection:
     """One rejection for all that is wrong with a message; its reason is the first mistake's."""
     mistakes = error.errors(include_url=False)
-    reason = "missing_field" if mistakes[0]["type"] == "missing" else mistakes[0]["type"]
+    reason = _MISTAKES.get(mistakes[0]["type"], Reason.INVALID_FIELD)
     name = next((fields[key] for key in ("stream_name", "StreamName", "stream_id") if key in fields), None)
     stream_name = name if isinstance(name, str) and len(name) <= 256 and _IS_NAME(name) else None
     return Rejection(reason, "; ".join(map(_sentence, mistakes)), kind, stream_name)
+
+
+_MISTAKES = {
+    "missing": Reason.MISSING_FIELD,  # pydantic's own
+    Reason.MISSING_FIELD.value: Reason.MISSING_FIELD,
+    Reason.CONFLICTING_FIELDS.value: Reason.CONFLICTING_FIELDS,
+}
 
 
 def _sentence(mistake: Any) -> str:

@@ -19,6 +19,44 @@ class Outcome(str, Enum):
     PLANNED = "planned"
 
 
+class Reason(str, Enum):
+    """Why a line ended as it did, where its outcome alone does not say. Stable codes: README, "Reasons"."""
+
+    # already_gone
+    NOT_FOUND = "not_found"
+    AFTER_RETRY = "after_retry"
+    # any outcome of a task
+    DUPLICATE = "duplicate"
+    # deferred; the first five and INVALID are error classes
+    THROTTLED = "throttled"
+    BUSY = "busy"
+    TRANSIENT = "transient"
+    UNKNOWN = "unknown"
+    BLOCKED = "blocked"
+    OUT_OF_TIME = "out_of_time"
+    INTERNAL_ERROR = "internal_error"
+    # failed
+    INVALID = "invalid"
+    # ignored
+    NO_LEDGER = "no_ledger"
+    NO_TASK_ID = "no_task_id"
+    STREAM_NOT_ALLOWED = "stream_not_allowed"
+    # planned
+    DRY_RUN = "dry_run"
+    # rejected
+    NOT_DUE_YET = "not_due_yet"
+    UNKNOWN_ENVELOPE = "unknown_envelope"
+    EMPTY = "empty"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    TOO_DEEP = "too_deep"
+    TOO_MANY = "too_many"
+    UNKNOWN_TYPE = "unknown_type"
+    MISSING_FIELD = "missing_field"
+    INVALID_FIELD = "invalid_field"
+    CONFLICTING_FIELDS = "conflicting_fields"
+
+
 PROBLEMS = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.DEFERRED})
 
 
@@ -34,13 +72,13 @@ class RecordTask:
 class Result:
     """What became of one task, or of one message that concerns no task.
 
-    ``reason`` is a stable code (README, "Reasons"), ``detail`` the sentence for a person.
-    ``calls`` counts the Live requests of this invocation for this task, ``latency_ms`` is the time
-    that they took together; both are None where no request belongs to the line.
+    ``detail`` is the sentence for a person. ``calls`` counts the Live requests of this invocation for
+    this task, ``latency_ms`` is the time that they took together; both are None where no request
+    belongs to the line.
     """
 
     outcome: Outcome
-    reason: str | None = None
+    reason: Reason | None = None
     detail: str | None = None
     error_code: str | None = None
     error_class: str | None = None
@@ -75,7 +113,7 @@ class Line:
 class Rejection:
     """Why a message, or a whole envelope, is not valid; with what could be read of it all the same."""
 
-    reason: str
+    reason: Reason
     detail: str
     event: str | None = None
     stream_name: str | None = None

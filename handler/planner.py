@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from handler import messages
 from handler.ledger import Due, Ledger
 from handler.messages import CLOCK_SKEW_SECONDS, Event, RetentionExpiry, StreamEnd
-from handler.model import Line, Outcome, RecordTask, Rejection, Result
+from handler.model import Line, Outcome, Reason, RecordTask, Rejection, Result
 from handler.settings import Settings
 from handler.triggers import Delivery
 
@@ -48,7 +48,7 @@ def lines(planned: list[Planned], results: Mapping[RecordTask, Result]) -> Itera
         if isinstance(result, Due):
             task, result = result.task, results[result.task]
             if task in told:
-                result = replace(result, reason="duplicate", calls=None, latency_ms=None)
+                result = replace(result, reason=Reason.DUPLICATE, calls=None, latency_ms=None)
             told.add(task)
         yield _line(item, result)
 
@@ -66,13 +66,15 @@ def decide(event: Event, now: float, settings: Settings, ledger: Ledger) -> Due 
     """
     stream_name, _ = messages.subject(event)
     if stream_name is not None and not settings.concerns(stream_name):
-        return _ignored("stream_not_allowed", f"REAPER_STREAMS={','.join(settings.streams)} does not name this stream")
+        return _ignored(
+            Reason.STREAM_NOT_ALLOWED, f"REAPER_STREAMS={','.join(settings.streams)} does not name this stream"
+        )
     if isinstance(event, StreamEnd):
         return _stream_end(event, now)
     if isinstance(event, RetentionExpiry):
         return _retention_expiry(event, now, ledger)
     return _ignored(
-        "no_ledger", f"a {event.type} only concerns tasks that a ledger holds, and REAPER_LEDGER is not set"
+        Reason.NO_LEDGER, f"a {event.type} only concerns tasks that a ledger holds, and REAPER_LEDGER is not set"
     )
 
 
@@ -80,7 +82,7 @@ def _stream_end(event: StreamEnd, now: float) -> Due | Result:
     if event.ended_at is not None and event.ended_at > now + CLOCK_SKEW_SECONDS:
         return _not_due_yet(f"ended_at: {_instant(event.ended_at)} is in the future: that stream has not ended")
     if event.task_id is None:
-        return _ignored("no_task_id", "without a ledger nobody knows the tasks of this stream: send task_id")
+        return _ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")
     due_at = now if event.ended_at is None else min(event.ended_at, now)
     return Due(RecordTask(event.stream_name, event.task_id), due_at)
 
@@ -99,9 +101,9 @@ def _instant(moment: float) -> str:
     return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _ignored(reason: str, detail: str) -> Result:
+def _ignored(reason: Reason, detail: str) -> Result:
     return Result(Outcome.IGNORED, reason, detail)
 
 
 def _not_due_yet(detail: str) -> Result:
-    return Result(Outcome.REJECTED, "not_due_yet", detail)
+    return Result(Outcome.REJECTED, Reason.NOT_DUE_YET, detail)

@@ -8,15 +8,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from handler.crew import Crew
 from handler.error_codes import ErrorClass
 from handler.ledger import Due
 from handler.live import Answer
-from handler.model import Outcome, RecordTask, Report, Result
+from handler.model import Outcome, Reason, RecordTask, Report, Result
 from handler.pacer import Pacer
 
-Delete = Callable[[RecordTask], Answer]
+
+class Client(Protocol):
+    """What deletes a task; each thread has its own."""
+
+    def delete(self, task: RecordTask) -> Answer:
+        """One try. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +75,33 @@ class Reaper:
         self._pacer, self._crew = pacer, crew
         self._clock, self._sleep, self._random = clock, sleep, random
 
-    def work_off(self, due: Iterable[Due], delete: Delete, deadline: Deadline, hands: int) -> Report:
+    def work_off(self, due: Iterable[Due], client: Callable[[], Client], deadline: Deadline, hands: int) -> Report:
         """Tries to delete each task that is ``due``, ``hands`` at a time, and says what became of every one.
 
+        ``client`` returns the calling thread's own.
         Returns at ``deadline.end`` at the latest. An answer that comes later changes nothing.
         """
         batch = _Batch(list(due), deadline)
 
         def job() -> None:
+            mine = client()  # before the first turn: what leaves must not be late
             while (item := batch.take(self._clock())) is not None:
                 try:
-                    result = self._result(item.task, batch, delete)
+                    result = self._result(item.task, batch, mine)
                 except Exception as error:  # noqa: BLE001  a mistake of ours must not lose the task
-                    result = Result(Outcome.DEFERRED, "internal_error", f"{type(error).__name__}: {error}")
+                    result = Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
                 batch.finish(item, result, self._clock())
 
         self._crew.run(job, min(hands, len(batch.due)), deadline.end - self._clock())
         return batch.close()
 
-    def _result(self, task: RecordTask, batch: _Batch, delete: Delete) -> Result:
+    def _result(self, task: RecordTask, batch: _Batch, client: Client) -> Result:
         """Tries until there is a result, or until no further try may start."""
         tried, spent, ambiguous = 0, 0.0, False
         answer: Answer | None = None
         while self._pacer.wait_turn(batch.deadline.last_start) and batch.may_send(task):
             sent_at = self._clock()
-            answer = delete(task)
+            answer = client.delete(task)
             latency = self._clock() - sent_at
             tried, spent = tried + 1, spent + latency
             if not batch.note(answer, latency):
@@ -116,12 +124,13 @@ class Reaper:
 
 def _result_of(answer: Answer, tried: int, spent: float, ambiguous: bool) -> Result:
     """The result of the last answer; ``ambiguous`` if an earlier try may have deleted the record already."""
-    outcome, reason = Outcome.DELETED, None
+    outcome = Outcome.DELETED
+    reason: Reason | None = None
     if answer.error_class is ErrorClass.GONE:
-        outcome, reason = Outcome.ALREADY_GONE, "after_retry" if ambiguous else "not_found"
+        outcome, reason = Outcome.ALREADY_GONE, Reason.AFTER_RETRY if ambiguous else Reason.NOT_FOUND
     elif answer.error_class is not None:
         outcome = Outcome.FAILED if answer.error_class is ErrorClass.INVALID else Outcome.DEFERRED
-        reason = answer.error_class.value
+        reason = Reason(answer.error_class.value)
     return Result(
         outcome,
         reason,
@@ -184,8 +193,8 @@ class _Batch:
         """The result of a task for which no request left."""
         if self._blocked_by:
             code = self._blocked_by.error_code
-            return Result(Outcome.DEFERRED, "blocked", f"not sent: {code} stopped the batch", calls=0)
-        return Result(Outcome.DEFERRED, "out_of_time", "not sent: too little time was left", calls=0)
+            return Result(Outcome.DEFERRED, Reason.BLOCKED, f"not sent: {code} stopped the batch", calls=0)
+        return Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, "not sent: too little time was left", calls=0)
 
     def close(self) -> Report:
         """Ends the batch, with a result for every task that has none."""
@@ -199,4 +208,6 @@ class _Batch:
             return self._report
 
     def _abandoned(self, calls: int) -> Result:
-        return Result(Outcome.DEFERRED, "out_of_time", "no answer before the deadline: it may be deleted", calls=calls)
+        return Result(
+            Outcome.DEFERRED, Reason.OUT_OF_TIME, "no answer before the deadline: it may be deleted", calls=calls
+        )

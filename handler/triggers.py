@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from handler.model import Rejection, shown
+from handler.model import Reason, Rejection, shown
 
 UNDERSTOOD = (
     'a timer ("Type": "Timer"), CKafka or CMQ topic ("Records"), EventBridge ("specversion" or "EventList"), '
@@ -62,7 +62,7 @@ def read(event: object) -> Delivery:
 
 def _unknown_envelope(event: object) -> Rejection:
     detail = f"{_described(event)} is no event that is understood: expected {UNDERSTOOD}"
-    return Rejection("unknown_envelope", detail)
+    return Rejection(Reason.UNKNOWN_ENVELOPE, detail)
 
 
 def _described(value: object) -> str:
@@ -156,12 +156,12 @@ def _messages_of(kind: str, fields: Mapping[str, object]) -> list[Message]:
     return [Message(f"{kind}:{identity}", body)]
 
 
-_NO_BODY = Rejection("missing_field", "msgBody: missing: a record carries its message there")
+_NO_BODY = Rejection(Reason.MISSING_FIELD, "msgBody: missing: a record carries its message there")
 
 
 def _unknown_record(record: object) -> Message:
     detail = f"{_described(record)} is no record that is understood: expected Ckafka or CMQ"
-    return Message(f"unknown:{_digest(record)}", Rejection("unknown_envelope", detail))
+    return Message(f"unknown:{_digest(record)}", Rejection(Reason.UNKNOWN_ENVELOPE, detail))
 
 
 # -- EventBridge -------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def _connector_body(data: object, event: Mapping[str, object]) -> object:
 
 
 def _empty(key: str, event: object) -> Message:
-    return Message(f"unknown:{_digest(event)}", Rejection("empty", f"{key}: an empty array: there is nothing to do"))
+    return Message(f"unknown:{_digest(event)}", Rejection(Reason.EMPTY, f"{key}: an empty array: nothing to do"))
 
 
 def _text(value: object) -> str:

@@ -49,7 +49,8 @@ def tasks_named(event: object, now: float) -> list[RecordTask]:
 def in_one_line(event: object, now: float) -> str:
     """What ``event`` is: its trigger, and how many messages of which type."""
     kinds = Counter(
-        f"rejected ({found.reason})" if isinstance(found, Rejection) else found.type for found in events_of(event, now)
+        f"rejected ({found.reason.value})" if isinstance(found, Rejection) else found.type
+        for found in events_of(event, now)
     )
     listed = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
     return f"{triggers.read(event).source}: {listed}"

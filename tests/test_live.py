@@ -72,7 +72,7 @@ def live_api() -> LiveApi:
 def test_our_request_is_the_typed_models(api: LiveStandIn) -> None:
     typed = DeleteLiveRecordRequest()
     typed.StreamName, typed.TaskId = STREAM, 2**63 - 1
-    live_api().delete(RecordTask(STREAM, 2**63 - 1))
+    live_api().client().delete(RecordTask(STREAM, 2**63 - 1))
     assert api.calls[0].action == "DeleteLiveRecord"
     assert api.calls[0].params == typed._serialize()
 
@@ -80,7 +80,7 @@ def test_our_request_is_the_typed_models(api: LiveStandIn) -> None:
 @pytest.mark.parametrize("name", ["room-1", "房间 1", "🎥", "a/b?c=%20&d", "x" * 256])
 def test_any_stream_name_reaches_the_api_unchanged(api: LiveStandIn, name: str) -> None:
     api.state.add(name, TASK)
-    assert live_api().delete(RecordTask(name, TASK)).error_class is None
+    assert live_api().client().delete(RecordTask(name, TASK)).error_class is None
 
 
 @pytest.mark.parametrize(
@@ -101,23 +101,23 @@ def test_an_answer_is_ambiguous_unless_it_is_clear_that_nothing_was_done(
 ) -> None:
     api.state.add(STREAM, TASK)
     api.misbehave(fault)
-    assert live_api().delete(RecordTask(STREAM, TASK)).ambiguous is ambiguous
+    assert live_api().client().delete(RecordTask(STREAM, TASK)).ambiguous is ambiguous
 
 
 def test_a_refused_connection_is_not_ambiguous(api: LiveStandIn) -> None:
     with LiveStandIn() as closed:
         address = closed.url.removeprefix("http://")
-    answer = LiveApi(Endpoint(scheme="http", address=address), 2.0).delete(RecordTask(STREAM, TASK))
+    answer = LiveApi(Endpoint(scheme="http", address=address), 2.0).client().delete(RecordTask(STREAM, TASK))
     assert (answer.error_class, answer.error_code, answer.ambiguous) == (ErrorClass.TRANSIENT, NETWORK_ERROR, False)
 
 
 def test_each_thread_keeps_one_connection(api: LiveStandIn) -> None:
     live, ports = live_api(), set()
     for task_id in range(1, 6):
-        live.delete(RecordTask(STREAM, task_id))
+        live.client().delete(RecordTask(STREAM, task_id))
         ports.add(frozenset(connection.getpeername()[1] for connection in api.connections))
     assert len(ports) == 1
-    thread = threading.Thread(target=live.delete, args=(RecordTask(STREAM, 9),))
+    thread = threading.Thread(target=lambda: live.client().delete(RecordTask(STREAM, 9)))
     thread.start()
     thread.join()
     assert len(api.calls) == 6
