@@ -43,8 +43,8 @@ def test_a_request_that_outlives_the_deadline_is_abandoned_and_changes_nothing(
     """A server that trickles holds a request beyond its timeout, which counts anew for each read."""
     for task_id in (1, 2, 3):
         api.state.add(STREAM, task_id)
-    api.misbehave(Fault(trickle=0.04), task_id=1)
-    api.misbehave(Fault(trickle=0.03, error="RequestLimitExceeded"), task_id=2)
+    api.misbehave(Fault(trickle=0.06), task_id=1)
+    api.misbehave(Fault(trickle=0.025, error="RequestLimitExceeded"), task_id=2)
     handler, context = build(), {"time_limit_in_ms": 3000}
     began = time.monotonic()
     first = run([stream_end(task_id=1), stream_end(task_id=2)], context, handler)
