@@ -1,8 +1,9 @@
 """How many requests per second this instance may send. What is being sent is not known here.
 
-Requests leave evenly spaced. When the API throttles, the rate drops by a factor; when it answers,
-the rate rises by a constant per second. Additive increase and multiplicative decrease let several
-instances converge on equal shares of one limit without knowing of each other (Chiu and Jain, 1989).
+Requests leave evenly spaced. Once a second the answers are judged: if any was throttled, the rate is cut by
+their share, and by a twentieth at least; if none was, it rises by a constant that grows with the time since
+the last cut. Multiplicative decrease and additive increase let several instances converge on equal parts of
+one limit without knowing of each other (Chiu and Jain, 1989).
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from collections.abc import Callable
 
 # What leaves evenly does not arrive evenly: this much of the ceiling stays free, so that the API, too,
 # sees no second above it.
-HEADROOM = 0.015
+HEADROOM = 0.02
 CATCH_UP_SECONDS = 0.1  # a request that got up late by as much does not delay those behind it
 IDLE_SECONDS = 1.0  # after a pause as long as this nothing is caught up
-DECREASE = 0.7
-INCREASE_SHARE = 0.05  # of the ceiling, per second of sending
-# The API counts by the second: what a cut did shows only in the next one.
-CUT_SECONDS = 1.0
+JUDGED_SECONDS = 1.0  # the API counts by the second
+LEAST_CUT = 0.05  # of the rate
+RISE = 0.005  # of the ceiling, per second, and as much again …
+RISE_GROWS_SECONDS = 5.0  # … for every so many seconds without a cut
 SLOWEST = 1.0  # requests/s that throttling cannot push below, unless the ceiling is lower
 
 
@@ -33,7 +34,8 @@ class Pacer:
         self._next = 0.0
         # A second's worth of requests: what is caught up must not push any second above the ceiling.
         self._sent: deque[float] = deque(maxlen=max(1, min(round(self.ceiling), int(max_qps))))
-        self._cut_at = float("-inf")
+        self._judged_at = self._cut_at = clock()
+        self._answers = self._refusals = 0
         self._clock, self._sleep = clock, sleep
         self._turn = threading.Lock()
         self._feedback = threading.Lock()
@@ -66,14 +68,28 @@ class Pacer:
         window_opens = self._sent[0] + 1 if len(self._sent) == self._sent.maxlen else now
         return max(now, self._next, window_opens)
 
-    def answered(self) -> None:
-        """The API answered a request, and did not throttle it."""
-        with self._feedback:
-            self._rate = min(self.ceiling, self._rate + self.ceiling * INCREASE_SHARE / self._rate)
+    def answered(self, sent_at: float) -> None:
+        """The API answered a request that left at ``sent_at``, and did not throttle it."""
+        self._judge(sent_at, throttled=False)
 
     def throttled(self, sent_at: float) -> None:
         """The API throttled a request that left at ``sent_at``."""
+        self._judge(sent_at, throttled=True)
+
+    def _judge(self, sent_at: float, throttled: bool) -> None:
         with self._feedback:
-            if sent_at >= self._cut_at + CUT_SECONDS:
-                self._cut_at = self._clock()
-                self._rate = max(self._floor, self._rate * DECREASE)
+            if sent_at < self._judged_at:
+                return  # it left at the rate before
+            self._answers += 1
+            self._refusals += throttled
+            now = self._clock()
+            if now < self._judged_at + JUDGED_SECONDS:
+                return
+            if self._refusals:
+                cut = max(LEAST_CUT, self._refusals / self._answers)
+                self._rate = max(self._floor, self._rate * (1 - cut))
+                self._cut_at = now
+            else:
+                rise = RISE * self.ceiling * (1 + (now - self._cut_at) / RISE_GROWS_SECONDS)
+                self._rate = min(self.ceiling, self._rate + rise)
+            self._judged_at, self._answers, self._refusals = now, 0, 0

@@ -119,7 +119,7 @@ class Reaper:
         if answer.error_class is ErrorClass.THROTTLED:
             self._pacer.throttled(sent_at)
         elif answer.request_id:  # a network that fails fast is no sign that the API has room
-            self._pacer.answered()
+            self._pacer.answered(sent_at)
 
 
 def _result_of(answer: Answer, tried: int, spent: float, ambiguous: bool) -> Result:
