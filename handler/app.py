@@ -7,7 +7,7 @@ import random as random_module
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from handler import planner, triggers
 from handler.crew import Crew
@@ -20,6 +20,7 @@ from handler.settings import Settings, SettingsError
 from handler.telemetry import Invocation
 
 Handler = Callable[[Any, Any], dict[str, Any]]
+Made = TypeVar("Made")
 
 
 class RedeliveryNeeded(Exception):
@@ -34,21 +35,28 @@ def build(
     """A handler of its own: cold, and without connections.
 
     Args:
-        clock: returns unix seconds.
+        clock: returns unix seconds. With the default, time that passes is measured by the monotonic clock.
         sleep: takes seconds.
         random: returns a number from 0 to 1.
     """
-    return _Instance(clock, sleep, random).main_handler
+    return _Instance(clock, time.monotonic if clock is time.time else clock, sleep, random).main_handler
 
 
 class _Instance:
     """What survives from one warm invocation to the next: threads with their connections, and the pace."""
 
-    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None], random: Callable[[], float]) -> None:
-        self._clock, self._sleep, self._random = clock, sleep, random
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        ticks: Callable[[], float],
+        sleep: Callable[[float], None],
+        random: Callable[[], float],
+    ) -> None:
+        self._clock, self._ticks, self._sleep, self._random = clock, ticks, sleep, random
         self._crew = Crew()
         self._cold = True
-        self._made_for: tuple[Settings, float] | None = None
+        self._live = _Kept(LiveApi)
+        self._reaper = _Kept(self._new_reaper)
 
     def main_handler(self, event: Any, context: Any) -> dict[str, Any]:
         """Handles one event of any trigger. Returns the invocation line.
@@ -57,59 +65,79 @@ class _Instance:
             SettingsError: the environment cannot be used; nothing was done.
             RedeliveryNeeded: something is deferred, and no ledger holds it.
         """
-        started = self._clock()
+        began = self._ticks()
         invocation = Invocation(triggers.request_id(context), cold_start=self._cold)
         self._cold = False
         error: Exception | None = None
-        cause: Exception | None = None
         try:
-            deadline = Deadline.after(started, triggers.time_limit(context))
-            report = self._handle(event, deadline, invocation)
-            error = _redelivery_of(report)
+            deadline = Deadline.after(began, triggers.time_limit(context))
+            error = _redelivery_for(self._handle(event, deadline, invocation))
         except SettingsError as unusable:
             error = unusable
         except Exception as bug:  # noqa: BLE001  a mistake of ours: nothing may be taken for done
-            error, cause = RedeliveryNeeded(f"internal error: {type(bug).__name__}: {bug}"), bug
+            error = _internal_error(bug)
         invocation.error = str(error) if error else None
-        invocation.duration_ms = round((self._clock() - started) * 1000, 1)
-        line = invocation.write()
+        invocation.duration_ms = round((self._ticks() - began) * 1000, 1)
+        try:
+            line = invocation.write()
+        except Exception as bug:
+            raise error or _internal_error(bug) from bug
         if error:
-            raise error from cause
+            raise error
         return line
 
-    def _handle(self, event: Any, deadline: Deadline, invocation: Invocation) -> Report:
+    def _handle(self, event: Any, deadline: Deadline, invocation: Invocation) -> Counter[str]:
+        """Does it all; returns what was deferred, by reason."""
         delivery = triggers.read(event)
         invocation.source = delivery.source
         settings = Settings.read(os.environ)
         invocation.dry_run = settings.dry_run
         ledger, now = MemoryLedger(), self._clock()
-        planned = planner.plan(delivery, now, settings, ledger)
-        invocation.messages = len(planned)
+        plan = planner.plan(delivery, now, settings, ledger, lambda: self._ticks() < deadline.last_start)
+        invocation.messages = len(plan.planned) + plan.more_rejected
         report = self._work_off(list(ledger.due(now)), settings, deadline)
         invocation.count_calls(report)
-        invocation.write_tasks(planner.lines(planned, report.results), settings.log_tasks == "problems")
-        return report
+        lines = planner.lines(plan.planned, report.results)
+        deferred = invocation.write_tasks(lines, settings.log_tasks == "problems")
+        invocation.count_untold(plan.more_rejected)
+        return deferred
 
     def _work_off(self, due: list[Due], settings: Settings, deadline: Deadline) -> Report:
         if settings.dry_run:
             return Report({item.task: Result(Outcome.PLANNED, Reason.DRY_RUN) for item in due})
         if not due:
             return Report()
-        if self._made_for != (settings, deadline.request_timeout):
-            self._live = LiveApi(settings.live_endpoint, deadline.request_timeout)
-            pacer = Pacer(settings.max_qps, self._clock, self._sleep)
-            self._reaper = Reaper(pacer, self._crew, self._clock, self._sleep, self._random)
-            self._made_for = (settings, deadline.request_timeout)
-        return self._reaper.work_off(due, self._live.client, deadline, settings.concurrency)
+        live = self._live.made_for(settings.live_endpoint, deadline.request_timeout)
+        reaper = self._reaper.made_for(settings)
+        return reaper.work_off(due, live.client, self._clock(), deadline, settings.concurrency)
+
+    def _new_reaper(self, settings: Settings) -> Reaper:
+        pacer = Pacer(settings.max_qps, self._ticks, self._sleep)
+        return Reaper(pacer, self._crew, self._ticks, self._sleep, self._random)
 
 
-def _redelivery_of(report: Report) -> RedeliveryNeeded | None:
-    deferred = [result for result in report.results.values() if result.outcome is Outcome.DEFERRED]
-    if not deferred:
-        return None
-    reasons = Counter(result.reason.value for result in deferred if result.reason)
-    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    return RedeliveryNeeded(f"{len(deferred)} of {len(report.results)} due tasks could not be deleted yet ({listed})")
+class _Kept(Generic[Made]):
+    """Something that is made anew only when what it is made for changes."""
+
+    def __init__(self, make: Callable[..., Made]) -> None:
+        self._make = make
+        self._made: tuple[tuple[Any, ...], Made] | None = None
+
+    def made_for(self, *what: Any) -> Made:
+        if self._made is None or self._made[0] != what:
+            self._made = (what, self._make(*what))
+        return self._made[1]
+
+
+def _redelivery_for(deferred: Counter[str]) -> RedeliveryNeeded | None:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in deferred.most_common())
+    return RedeliveryNeeded(f"not everything could be done yet: deferred are {reasons}") if reasons else None
+
+
+def _internal_error(bug: Exception) -> RedeliveryNeeded:
+    error = RedeliveryNeeded(f"internal error: {type(bug).__name__}: {bug}")
+    error.__cause__ = bug
+    return error
 
 
 main_handler = build()

@@ -8,6 +8,9 @@ token.
 from __future__ import annotations
 
 import os
+import re
+
+VARIABLES = ("TENCENTCLOUD_SECRETID", "TENCENTCLOUD_SECRETKEY", "TENCENTCLOUD_SESSIONTOKEN")
 
 
 class NoCredentials(Exception):
@@ -23,20 +26,26 @@ class RoleCredentials:
         Raises:
             NoCredentials: id or key is missing or empty.
         """
-        secret_id = os.environ.get("TENCENTCLOUD_SECRETID", "")
-        secret_key = os.environ.get("TENCENTCLOUD_SECRETKEY", "")
+        secret_id, secret_key, token = (os.environ.get(name, "").strip() for name in VARIABLES)
         if not secret_id or not secret_key:
             raise NoCredentials(
                 "TENCENTCLOUD_SECRETID and TENCENTCLOUD_SECRETKEY are not both set: "
                 "give the function a role that may call live:DeleteLiveRecord"
             )
-        return secret_id, secret_key, os.environ.get("TENCENTCLOUD_SESSIONTOKEN") or None
+        return secret_id, secret_key, token or None
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with every credential of the environment masked: for what a server sends back."""
-    for name in ("TENCENTCLOUD_SESSIONTOKEN", "TENCENTCLOUD_SECRETKEY", "TENCENTCLOUD_SECRETID"):
-        secret = os.environ.get(name)
-        if secret:
+    """``text`` with everything masked that must not be logged: for what a server or a library says.
+
+    Masked are the credentials of the environment, whatever part of one stands between white space;
+    signatures; and what stands before the @ of a URL.
+    """
+    for name in VARIABLES:
+        for secret in os.environ.get(name, "").split():
             text = text.replace(secret, "***")
-    return text
+    return _USERINFO.sub("//***@", _SIGNATURE.sub("TC3-HMAC-SHA256 ***", text))
+
+
+_SIGNATURE = re.compile(r"TC3-HMAC-SHA256[^\"'}]*")
+_USERINFO = re.compile(r"//\S*@")

@@ -21,13 +21,24 @@ class Crew:
         self._idle: list[_Hand] = []  # its append and pop are atomic
 
     def run(self, job: Job, hands: int, seconds: float) -> None:
-        """Returns when ``job`` has ended on all ``hands`` threads, or after ``seconds``."""
+        """Returns when ``job`` has ended on all ``hands`` threads, or after ``seconds``.
+
+        Raises:
+            RuntimeError: not a single thread could be started. A few less than asked for are no error.
+        """
         ended = threading.Semaphore(0)
+        started = 0
         for _ in range(hands):
-            hand = self._idle.pop() if self._idle else _Hand(self._idle)
+            try:
+                hand = self._idle.pop() if self._idle else _Hand(self._idle)
+            except RuntimeError:  # the platform's limit of threads is reached
+                if not started:
+                    raise
+                break
             hand.jobs.put((job, ended))
+            started += 1
         latest = monotonic() + seconds
-        for _ in range(hands):
+        for _ in range(started):
             if not ended.acquire(timeout=max(0.0, latest - monotonic())):
                 return
 
@@ -44,7 +55,7 @@ class _Hand(threading.Thread):
             job, ended = self.jobs.get()
             try:
                 job()
+                self._idle.append(self)  # one whose job raised does not come back
             finally:
                 del job  # it holds the batch; an idle thread must not keep that alive
-                self._idle.append(self)
                 ended.release()

@@ -33,7 +33,8 @@ DETAIL_CHARACTERS = 300
 class Answer:
     """What one request came to. ``error_class`` None: the API confirmed.
 
-    ``ambiguous``: no clear refusal came back, so the API may have acted all the same.
+    ``ambiguous``: no clear refusal came back, so the API may have acted all the same. ``sent``: a request
+    was tried at all.
     """
 
     error_class: ErrorClass | None = None
@@ -41,6 +42,7 @@ class Answer:
     detail: str | None = None
     request_id: str | None = None
     ambiguous: bool = False
+    sent: bool = True
 
 
 class LiveApi:
@@ -70,6 +72,8 @@ class LiveClient:
     """Calls the Live API, one request at a time."""
 
     def __init__(self, endpoint: Endpoint, timeout: tuple[float, float]) -> None:
+        from http.cookiejar import DefaultCookiePolicy
+
         from tencentcloud.common.common_client import CommonClient
         from tencentcloud.common.profile.client_profile import ClientProfile
         from tencentcloud.common.profile.http_profile import HttpProfile
@@ -77,6 +81,12 @@ class LiveClient:
         http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=timeout)
         profile = ClientProfile(httpProfile=http, language="en-US")
         self._sdk = CommonClient("live", API_VERSION, RoleCredentials(), "", profile)
+        # The SDK has no settings for these. A redirect would carry the token to another address, and its answer
+        # would pass for the API's; .netrc would take the place of the signature; a cookie has no business here.
+        session = self._sdk.request.conn._session
+        session.max_redirects = 0
+        session.trust_env = False  # proxies are the SDK's own matter: it reads them itself
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def delete(self, task: RecordTask) -> Answer:
         """Deletes the record of ``task`` (DeleteLiveRecord, 267/30147). Never raises."""
@@ -86,7 +96,7 @@ class LiveClient:
         try:
             return _confirmed(self._sdk.call_json(action, params))
         except NoCredentials as error:
-            return Answer(ErrorClass.BLOCKED, NO_CREDENTIALS, str(error))
+            return Answer(ErrorClass.BLOCKED, NO_CREDENTIALS, str(error), sent=False)
         except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, bad JSON, no envelope
             return _refused(error)
 
@@ -113,7 +123,7 @@ def _confirmed(reply: Any) -> Answer:
     request_id = response["RequestId"]
     if not isinstance(request_id, str) or not request_id:
         raise ValueError("RequestId is empty")
-    return Answer(request_id=request_id)
+    return Answer(request_id=without_secrets(request_id)[:64])
 
 
 def _refused(error: Exception) -> Answer:
@@ -131,13 +141,14 @@ def _refused(error: Exception) -> Answer:
 
 def _refusal(code: str, message: str, request_id: object = None, ambiguous: bool = False) -> Answer:
     error_class = classify(code)
+    answered = request_id is not None
     return Answer(
         error_class,
-        code[:128],
+        without_secrets(code)[:128],
         without_secrets(message)[:DETAIL_CHARACTERS],
-        str(request_id)[:64] if request_id else None,
+        without_secrets(str(request_id))[:64] if request_id else None,
         # An internal error may have come after the deletion.
-        ambiguous or (request_id is not None and error_class in (ErrorClass.TRANSIENT, ErrorClass.UNKNOWN)),
+        ambiguous or (answered and error_class in (ErrorClass.TRANSIENT, ErrorClass.UNKNOWN)),
     )
 
 

@@ -6,7 +6,6 @@ becomes a ``Rejection`` that names the field, the value and the rule, and touche
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -25,10 +24,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from handler import strict_json
 from handler.model import Reason, Rejection, shown
 
 STRINGS_DEEP = 3
-MAX_ITEMS = 120_000  # in one array: more than 6 MB, the largest event, can hold of valid messages
 MAX_TASK_ID = 2**63 - 1
 EARLIEST = 1_420_070_400  # 2015-01-01T00:00:00Z: before the service existed
 DAYS_AHEAD = 400
@@ -287,9 +286,6 @@ def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterator[di
     elif isinstance(body, list) and not in_array:
         if not body:
             yield Rejection(Reason.EMPTY, "an empty array: there is nothing to do")
-        if len(body) > MAX_ITEMS:
-            yield Rejection(Reason.TOO_MANY, f"an array of {len(body)}: must hold at most {MAX_ITEMS} messages")
-            return
         for item in body:
             yield from _objects(item, deep, in_array=True)
     elif isinstance(body, dict):
@@ -320,30 +316,11 @@ def _decoded(text: str) -> object:
     if not text.strip():
         return Rejection(Reason.EMPTY, "an empty string: there is nothing to do")
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
-    except _AmbiguousKey as error:
+        return strict_json.loads(text)
+    except strict_json.AmbiguousKeyError as error:
         return Rejection(Reason.CONFLICTING_FIELDS, f"{error}: the same field twice with different values")
-    except RecursionError:
-        return Rejection(Reason.NOT_JSON, f"{shown(text)}: nested too deeply")
     except ValueError:
         return Rejection(Reason.NOT_JSON, f"{shown(text)}: must be JSON")
-
-
-class _AmbiguousKey(Exception):
-    pass
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        for name, value in pairs:
-            if fields[name] != value:
-                raise _AmbiguousKey(f"{shown(name)} is {shown(value)} and {shown(fields[name])}")
-    return fields
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
@@ -364,6 +341,8 @@ def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
         return model.model_validate(fields, context={"now": now})  # type: ignore[return-value]
     except ValidationError as error:
         return _rejection(error, fields, kind)
+    except RecursionError:
+        return Rejection(Reason.INVALID_FIELD, "a field is nested too deeply to be anything valid", kind)
 
 
 def _rejection(error: ValidationError, fields: Mapping[str, object], kind: str) -> Rejection:

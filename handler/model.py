@@ -50,7 +50,6 @@ class Reason(str, Enum):
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
     TOO_DEEP = "too_deep"
-    TOO_MANY = "too_many"
     UNKNOWN_TYPE = "unknown_type"
     MISSING_FIELD = "missing_field"
     INVALID_FIELD = "invalid_field"

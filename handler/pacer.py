@@ -16,6 +16,7 @@ from collections.abc import Callable
 # sees no second above it.
 HEADROOM = 0.02
 CATCH_UP_SECONDS = 0.1  # a request that got up late by as much does not delay those behind it
+MOST_REMEMBERED = 100_000  # requests; nothing is as fast as that
 IDLE_SECONDS = 1.0  # after a pause as long as this nothing is caught up
 JUDGED_SECONDS = 1.0  # the API counts by the second
 LEAST_CUT = 0.05  # of the rate
@@ -25,7 +26,7 @@ SLOWEST = 1.0  # requests/s that throttling cannot push below, unless the ceilin
 
 
 class Pacer:
-    """Lets requests pass, at most ``max_qps`` in any second."""
+    """Lets requests pass, at most ``max_qps`` in any second. ``clock`` must never be set back."""
 
     def __init__(self, max_qps: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self.ceiling = max_qps * (1 - HEADROOM)
@@ -33,7 +34,7 @@ class Pacer:
         self._rate = self.ceiling
         self._next = 0.0
         # A second's worth of requests: what is caught up must not push any second above the ceiling.
-        self._sent: deque[float] = deque(maxlen=max(1, min(round(self.ceiling), int(max_qps))))
+        self._sent: deque[float] = deque(maxlen=max(1, int(min(round(self.ceiling), max_qps, MOST_REMEMBERED))))
         self._judged_at = self._cut_at = clock()
         self._answers = self._refusals = 0
         self._clock, self._sleep = clock, sleep
@@ -60,9 +61,6 @@ class Pacer:
             return True
 
     def _earliest(self, now: float) -> float:
-        if self._sent and self._sent[-1] > now + 1:  # the clock was set back
-            self._sent.clear()
-            self._next = now
         if now - self._next > IDLE_SECONDS:
             self._next = now
         window_opens = self._sent[0] + 1 if len(self._sent) == self._sent.maxlen else now

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import chain
 
 from handler import messages
 from handler.ledger import Due, Ledger
 from handler.messages import CLOCK_SKEW_SECONDS, Event, RetentionExpiry, StreamEnd
 from handler.model import Line, Outcome, Reason, RecordTask, Rejection, Result
 from handler.settings import Settings
-from handler.triggers import Delivery
+from handler.triggers import Delivery, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +24,56 @@ class Planned:
     decision: Due | Result
 
 
-def plan(delivery: Delivery, now: float, settings: Settings, ledger: Ledger) -> list[Planned]:
-    """Decides on every message of ``delivery``, in order, and schedules in ``ledger`` what is due."""
-    planned = []
-    for message in delivery.messages:
-        events = list(messages.read(message.body, now))
-        for number, event in enumerate(events):
+@dataclass(slots=True)
+class Plan:
+    """What is to be done for a delivery. Beyond so many rejections, further ones are only counted."""
+
+    planned: list[Planned] = field(default_factory=list)
+    rejected: int = 0
+    more_rejected: int = 0
+
+    def add(self, message_id: str, event: Event | Rejection, decision: Due | Result) -> None:
+        if isinstance(event, Rejection):
+            self.rejected += 1
+            if self.rejected > REJECTIONS_TOLD:
+                self.more_rejected += 1
+                return
+        self.planned.append(Planned(message_id, event, decision))
+
+
+# As many as the log has room for: an event of 6 MB may hold three million that are not worth their memory.
+REJECTIONS_TOLD = 3_000
+
+
+def plan(delivery: Delivery, now: float, settings: Settings, ledger: Ledger, in_time: Callable[[], bool]) -> Plan:
+    """Decides on every message of ``delivery``, in order, and schedules in ``ledger`` what is due.
+
+    ``in_time`` says whether there is time to read on; what is left unread is one deferred line.
+    """
+    made = Plan()
+    for number, message in enumerate(delivery.messages):
+        for message_id, event in _numbered(message, now):
             decision = event.result() if isinstance(event, Rejection) else decide(event, now, settings, ledger)
             if isinstance(decision, Due):
                 ledger.schedule(decision)
-            message_id = f"{message.id}#{number}" if len(events) > 1 else message.id
-            planned.append(Planned(message_id, event, decision))
-    return planned
+            made.add(message_id, event, decision)
+            if not in_time():
+                detail = f"{message_id} was the last one read, in record {number + 1} of {len(delivery.messages)}"
+                unread = Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, f"too large for the time: {detail}", calls=0)
+                made.planned.append(Planned(message.id, Rejection(Reason.OUT_OF_TIME, detail), unread))
+                return made
+    return made
+
+
+def _numbered(message: Message, now: float) -> Iterator[tuple[str, Event | Rejection]]:
+    """The events of one message, each with an id of its own."""
+    events = messages.read(message.body, now)
+    first, second = next(events), next(events, None)
+    if second is None:
+        yield message.id, first
+        return
+    for number, event in enumerate(chain((first, second), events)):
+        yield f"{message.id}#{number}", event
 
 
 def lines(planned: list[Planned], results: Mapping[RecordTask, Result]) -> Iterator[Line]:

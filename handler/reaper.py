@@ -6,7 +6,7 @@ HTTP, the SDK and storage are not known here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +27,7 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Until when an invocation may do what; unix seconds."""
+    """Until when an invocation may do what, on a clock that measures time that passes."""
 
     request_timeout: float  # seconds
     last_start: float  # a request that starts by now can still finish
@@ -72,28 +72,51 @@ class Reaper:
         sleep: Callable[[float], None],
         random: Callable[[], float],
     ) -> None:
+        """
+        Args:
+            clock: seconds that pass; never set back.
+            sleep: takes seconds.
+            random: returns a number from 0 to 1.
+        """
         self._pacer, self._crew = pacer, crew
         self._clock, self._sleep, self._random = clock, sleep, random
 
-    def work_off(self, due: Iterable[Due], client: Callable[[], Client], deadline: Deadline, hands: int) -> Report:
+    def work_off(
+        self, due: list[Due], client: Callable[[], Client], now: float, deadline: Deadline, hands: int
+    ) -> Report:
         """Tries to delete each task that is ``due``, ``hands`` at a time, and says what became of every one.
 
-        ``client`` returns the calling thread's own.
-        Returns at ``deadline.end`` at the latest. An answer that comes later changes nothing.
+        ``client`` returns the calling thread's own; ``now`` is unix seconds. Returns at ``deadline.end`` at the
+        latest. An answer that comes later changes nothing.
         """
-        batch = _Batch(list(due), deadline)
+        began = self._clock()
+        batch = _Batch(self._in_order(due, deadline.last_start - began), deadline, now - began)
 
         def job() -> None:
-            mine = client()  # before the first turn: what leaves must not be late
+            try:
+                mine = client()  # before the first turn: what leaves must not be late
+            except Exception as error:  # noqa: BLE001  a mistake of ours, or no memory left
+                batch.give_up(error)
+                return
             while (item := batch.take(self._clock())) is not None:
                 try:
                     result = self._result(item.task, batch, mine)
                 except Exception as error:  # noqa: BLE001  a mistake of ours must not lose the task
-                    result = Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+                    result = _internal_error(error)
                 batch.finish(item, result, self._clock())
 
-        self._crew.run(job, min(hands, len(batch.due)), deadline.end - self._clock())
+        self._crew.run(job, min(hands, len(due)), deadline.end - began)
         return batch.close()
+
+    def _in_order(self, due: list[Due], seconds: float) -> list[Due]:
+        """As they came; but from a place of chance if there is no time for all of them.
+
+        A redelivery brings them all again. If it began with the same ones each time, the rest would never be reached.
+        """
+        if len(due) <= self._pacer.rate * seconds:
+            return due
+        first = int(self._random() * len(due))
+        return due[first:] + due[:first]
 
     def _result(self, task: RecordTask, batch: _Batch, client: Client) -> Result:
         """Tries until there is a result, or until no further try may start."""
@@ -103,8 +126,8 @@ class Reaper:
             sent_at = self._clock()
             answer = client.delete(task)
             latency = self._clock() - sent_at
-            tried, spent = tried + 1, spent + latency
-            if not batch.note(answer, latency):
+            tried, spent = tried + answer.sent, spent + latency
+            if not batch.note(task, answer, latency):
                 break
             self._tell_pacer(answer, sent_at)
             retry = RETRIES.get(answer.error_class or ErrorClass.GONE, _ONCE)
@@ -143,14 +166,20 @@ def _result_of(answer: Answer, tried: int, spent: float, ambiguous: bool) -> Res
     )
 
 
+def _internal_error(error: Exception) -> Result:
+    return Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+
+
 class _Batch:
     """What the threads of one batch share. Once closed, nothing changes it, however late it comes."""
 
-    def __init__(self, due: list[Due], deadline: Deadline) -> None:
+    def __init__(self, due: list[Due], deadline: Deadline, to_unix: float) -> None:
         self.due, self.deadline = due, deadline
+        self._to_unix = to_unix
         self._todo = iter(due)
         self._calls: dict[RecordTask, int] = {}
         self._blocked_by: Answer | None = None
+        self._broken_by: Exception | None = None
         self._closed = False
         self._report = Report()
         self._lock = threading.Lock()
@@ -171,12 +200,21 @@ class _Batch:
             self._report.api_calls += 1
             return True
 
-    def note(self, answer: Answer, latency: float) -> bool:
+    def give_up(self, error: Exception) -> None:
+        """A thread could not begin; if none could, this says why."""
+        with self._lock:
+            self._broken_by = error
+
+    def note(self, task: RecordTask, answer: Answer, latency: float) -> bool:
         """Takes note of an answer. False if it came too late to matter."""
         with self._lock:
             if self._closed:
                 return False
-            self._report.latencies.append(latency)
+            if answer.sent:
+                self._report.latencies.append(latency)
+            else:
+                self._calls[task] -= 1
+                self._report.api_calls -= 1
             self._report.throttled_calls += answer.error_class is ErrorClass.THROTTLED
             if answer.error_class is ErrorClass.BLOCKED:
                 self._blocked_by = self._blocked_by or answer
@@ -187,13 +225,15 @@ class _Batch:
             if not self._closed:
                 self._report.results[due.task] = result
                 if result.outcome in (Outcome.DELETED, Outcome.ALREADY_GONE):
-                    self._report.lags.append(now - due.due_at)
+                    self._report.lags.append(now + self._to_unix - due.due_at)
 
     def untried(self) -> Result:
         """The result of a task for which no request left."""
         if self._blocked_by:
             code = self._blocked_by.error_code
             return Result(Outcome.DEFERRED, Reason.BLOCKED, f"not sent: {code} stopped the batch", calls=0)
+        if self._broken_by:
+            return _internal_error(self._broken_by)
         return Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, "not sent: too little time was left", calls=0)
 
     def close(self) -> Report:

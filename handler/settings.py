@@ -116,9 +116,11 @@ def _unknown(name: str, known: list[str]) -> str:
 
 def _bad(error: Any) -> str:
     name = error["loc"][0]
-    value = "(hidden)" if name == "callback_key" else shown(_without_userinfo(str(error["input"])))
+    value = "(hidden)" if name == "callback_key" else shown(_without_secrets(str(error["input"])))
     return f"{PREFIX}{name.upper()}={value}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _without_userinfo(value: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", value)
+def _without_secrets(value: str) -> str:
+    """A URL's value without what may be a password in it."""
+    value = re.sub(r"^(\w+://)?.*@", r"\1***@", value, flags=re.DOTALL)
+    return re.sub(r"(?i)((?:pass|secret|token|key|pwd)\w*=)[^&\s]*", r"\1***", value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -60,13 +61,19 @@ class Invocation:
         self.latency_ms_max = _rounded(_percentile(latencies, 1.00), 1000)
         self.lag_s_p95 = _rounded(_percentile(lags, 0.95), 1)
 
-    def write_tasks(self, lines: Iterable[Line], problems_only: bool) -> None:
-        """Counts ``lines``, and writes a ``reaper_task`` line for each, as far as the platform's log has room."""
+    def write_tasks(self, lines: Iterable[Line], problems_only: bool) -> Counter[str]:
+        """Counts ``lines``, and writes a ``reaper_task`` line for each, as far as the platform's log has room.
+
+        Returns how often which reason deferred one.
+        """
         wanted = 0
+        deferred_for: Counter[str] = Counter()
         problems: list[tuple[int, str]] = []
         others: list[tuple[int, str]] = []
         for number, line in enumerate(lines):
             self._count(line.result.outcome)
+            if line.result.outcome is Outcome.DEFERRED and line.result.reason:
+                deferred_for[line.result.reason.value] += 1
             problem = line.result.outcome in PROBLEMS
             if problem or not problems_only:
                 wanted += 1
@@ -74,9 +81,10 @@ class Invocation:
                 if len(some) < TASK_LINES:  # more could not be kept anyway
                     some.append((number, _task_text(line, self.request_id)))
         kept = _fitting(problems + others)
-        self.task_lines_dropped = wanted - len(kept)
+        self.task_lines_dropped += wanted - len(kept)
         for _, text in sorted(kept):
             sys.stdout.write(text)
+        return deferred_for
 
     def write(self) -> dict[str, Any]:
         """Writes the ``reaper_invocation`` line, and returns it as a dict."""
@@ -84,6 +92,12 @@ class Invocation:
         sys.stdout.write(_text(line, shorten="error"))
         sys.stdout.flush()
         return line
+
+    def count_untold(self, rejected: int) -> None:
+        """Counts rejections that have no line of their own."""
+        self.lines += rejected
+        self.rejected += rejected
+        self.task_lines_dropped += rejected
 
     def _count(self, outcome: Outcome) -> None:
         self.lines += 1

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from handler import strict_json
 from handler.model import Reason, Rejection, shown
 
 UNDERSTOOD = (
@@ -51,13 +52,22 @@ def read(event: object) -> Delivery:
             break
         event = original
     if isinstance(event, dict):
-        for envelope in (_timer, _records, _eventbridge):
+        # A message may bring any fields of its own: what says that it is one is not taken for an envelope.
+        for envelope in (_timer, _eventbridge, _direct, _records):
             delivery = envelope(event)
             if delivery is not None:
                 return delivery
-    if isinstance(event, (str, list)) or (isinstance(event, dict) and ("type" in event or "event_type" in event)):
+    if isinstance(event, (str, list)):
         return Delivery("direct", [Message(f"direct:{_digest(event)}", event)])
     return Delivery("unknown", [Message(f"unknown:{_digest(event)}", _unknown_envelope(event))])
+
+
+def _direct(event: Mapping[str, object]) -> Delivery | None:
+    return Delivery("direct", [Message(f"direct:{_digest(event)}", event)]) if _is_message(event) else None
+
+
+def _is_message(event: Mapping[str, object]) -> bool:
+    return "type" in event or "event_type" in event
 
 
 def _unknown_envelope(event: object) -> Rejection:
@@ -88,7 +98,7 @@ def time_limit(context: object) -> float:
 
 
 def _original_of_dead_letter(event: object) -> object | None:
-    body = event.get("Body") if isinstance(event, dict) else None
+    body = event.get("Body") if isinstance(event, dict) and not _is_message(event) else None
     if isinstance(body, str):
         body = _json(body)
     context = body.get("ClientContext") if isinstance(body, dict) else None
@@ -97,8 +107,8 @@ def _original_of_dead_letter(event: object) -> object | None:
 
 def _json(text: str) -> object | None:
     try:
-        return json.loads(text)  # type: ignore[no-any-return]
-    except (ValueError, RecursionError):
+        return strict_json.loads(text)
+    except ValueError:
         return None
 
 

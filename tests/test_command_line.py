@@ -48,7 +48,7 @@ def test_invoke_exits_1_with_a_readable_error_when_the_handler_raised(api: LiveS
     api.misbehave(Fault(error="FailedOperation.AlterTaskState"))
     done = local("invoke", "-", stdin=json.dumps(stream_end()))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].startswith("raised RedeliveryNeeded: 1 of 1 due tasks")
+    assert done.stderr.splitlines()[-1].startswith("raised RedeliveryNeeded: not everything")
     assert "Traceback" not in done.stderr
 
     done = local("invoke", "-", "-e", "REAPER_TYPO=1", stdin="{}")

@@ -287,7 +287,3 @@ def test_a_rejection_shows_the_value_shortened_and_escaped() -> None:
     detail = run(ckafka("\x1b[31m" + "x" * 100_000)).tasks[0]["detail"]
     assert len(detail) < 200
     assert "\\x1b[31mxxx" in detail
-
-
-def test_an_array_beyond_what_any_delivery_can_hold_is_rejected_whole() -> None:
-    assert rejected([0] * (messages.MAX_ITEMS + 1)).reason == "too_many"

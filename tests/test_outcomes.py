@@ -323,7 +323,7 @@ class TestWithoutALedger:
         api.misbehave(Fault(error="FailedOperation.AlterTaskState"))
         done = run(envelope(stream_end()))  # type: ignore[operator]
         assert isinstance(done.raised, RedeliveryNeeded)
-        assert str(done.raised) == "1 of 1 due tasks could not be deleted yet (1 busy)"
+        assert str(done.raised) == "not everything could be done yet: deferred are 1 busy"
         assert done.outcomes == [("deferred", "busy")]
         assert done.invocation["error"] == str(done.raised)
 

@@ -78,15 +78,6 @@ def test_no_turn_comes_after_the_deadline_and_none_is_waited_for() -> None:
     assert not clock.slept
 
 
-def test_a_clock_that_is_set_back_does_not_stop_the_pace() -> None:
-    pace, clock = pacer(10)
-    sent(pace, clock, 5)
-    clock.now -= 3600
-    began = clock()
-    sent(pace, clock, 10)
-    assert clock() - began < 1.2
-
-
 def second(pace: Pacer, clock: FakeClock, throttled: int, answered: int) -> None:
     """A second in which so many requests are answered so."""
     sent_at = clock()

@@ -1,0 +1,37 @@
+"""JSON that means one thing: no key twice with different values, no NaN, no nesting beyond reason."""
+
+from __future__ import annotations
+
+import json
+
+from handler.model import shown
+
+
+class AmbiguousKeyError(ValueError):
+    """An object has one key twice, with different values; the text names all three."""
+
+
+def loads(text: str) -> object:
+    """What ``text`` says.
+
+    Raises:
+        AmbiguousKeyError: it says two things.
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)  # type: ignore[no-any-return]
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        for name, value in pairs:
+            if fields[name] != value:
+                raise AmbiguousKeyError(f"{shown(name)} is {shown(value)} and {shown(fields[name])}")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
