@@ -20,6 +20,10 @@ class Crew:
     def __init__(self) -> None:
         self._idle: list[_Hand] = []  # its append and pop are atomic
 
+    def __del__(self) -> None:
+        for hand in self._idle:
+            hand.jobs.put(None)
+
     def run(self, job: Job, hands: int, seconds: float) -> None:
         """Returns when ``job`` has ended on all ``hands`` threads, or after ``seconds``.
 
@@ -46,16 +50,16 @@ class Crew:
 class _Hand(threading.Thread):
     def __init__(self, idle: list[_Hand]) -> None:
         super().__init__(name="reaper", daemon=True)
-        self.jobs: SimpleQueue[tuple[Job, threading.Semaphore]] = SimpleQueue()
+        self.jobs: SimpleQueue[tuple[Job, threading.Semaphore] | None] = SimpleQueue()
         self._idle = idle
         self.start()
 
     def run(self) -> None:
-        while True:
-            job, ended = self.jobs.get()
+        while (work := self.jobs.get()) is not None:
+            job, ended = work
             try:
                 job()
                 self._idle.append(self)  # one whose job raised does not come back
             finally:
-                del job  # it holds the batch; an idle thread must not keep that alive
+                del job, work  # an idle thread must not keep the batch alive
                 ended.release()

@@ -130,7 +130,7 @@ _TASK_ID_SCHEMA = {
 _TIME_SCHEMA = {
     "description": f"RFC 3339 with an offset, or unix seconds; between 2015 and {DAYS_AHEAD} days from now.",
     "anyOf": [
-        {"type": "string", "format": "date-time"},
+        {"type": "string", "format": "date-time", "pattern": r"([Zz]|[+-]\d\d:\d\d)$"},
         {"type": "number", "minimum": EARLIEST},
         {"type": "string", "pattern": "^[0-9]{10,20}$"},
     ],

@@ -60,7 +60,7 @@ def plan(delivery: Delivery, now: float, settings: Settings, ledger: Ledger, in_
             if not in_time():
                 detail = f"{message_id} was the last one read, in record {number + 1} of {len(delivery.messages)}"
                 unread = Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, f"too large for the time: {detail}", calls=0)
-                made.planned.append(Planned(message.id, Rejection(Reason.OUT_OF_TIME, detail), unread))
+                made.planned.insert(0, Planned(message.id, Rejection(Reason.OUT_OF_TIME, detail), unread))
                 return made
     return made
 

@@ -19,7 +19,7 @@ def loads(text: str) -> object:
         ValueError: it is not JSON, or nested too deeply.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)  # type: ignore[no-any-return]
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

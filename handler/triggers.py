@@ -117,7 +117,8 @@ def _json(text: str) -> object | None:
 
 def _timer(event: Mapping[str, object]) -> Delivery | None:
     fields = {str(key).lower(): value for key, value in event.items()}
-    if str(fields.get("type")).lower() != "timer" or fields.keys().isdisjoint(("triggername", "time", "message")):
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind.lower() != "timer" or fields.keys().isdisjoint(_TIMER_KEYS):
         return None
     body = fields.get("message")
     if body is None or (isinstance(body, str) and not body.strip()):
@@ -125,6 +126,9 @@ def _timer(event: Mapping[str, object]) -> Delivery | None:
     name, time = _text(fields.get("triggername")), _text(fields.get("time"))
     identity = f"{name}:{time}" if name and time else _digest(event)
     return Delivery("timer", [Message(f"timer:{identity}", body)])
+
+
+_TIMER_KEYS = ("triggername", "time", "message")
 
 
 # -- CKafka and CMQ ----------------------------------------------------------------------------
@@ -178,7 +182,7 @@ def _unknown_record(record: object) -> Message:
 
 
 def _eventbridge(event: Mapping[str, object]) -> Delivery | None:
-    if "EventList" in event:
+    if "EventList" in event and not _is_message(event):
         events = event["EventList"]
         if not isinstance(events, list):
             return None

@@ -39,11 +39,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     serve = commands.add_parser("serve", help="run the stand-in, print the environment to export, log the calls")
-    serve.add_argument("--port", type=int, default=0, help="default: a free one")
+    serve.add_argument("--port", type=_port, default=0, help="default: a free one")
     serve.add_argument("--qps", type=_positive, help="calls per second and action; default: the service's own limits")
     serve.add_argument(
         "--record", type=_recording, action="append", default=[], metavar="STREAM=TASK_ID",
-        help="let this recording exist, stopped; may be repeated",
+        help="let this recording exist; may be repeated",
+    )  # fmt: skip
+    serve.add_argument(
+        "--on-air", action="append", default=[], metavar="STREAM",
+        help="let this stream be on air, so that its recordings run; may be repeated",
     )  # fmt: skip
     serve.set_defaults(run=_serve)
 
@@ -72,7 +76,7 @@ def _demo(_: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from local.serve import serve
 
-    return serve(options.port, options.qps, options.record)
+    return serve(options.port, options.qps, options.record, options.on_air)
 
 
 def _invoke(options: argparse.Namespace) -> int:
@@ -110,9 +114,16 @@ def _variable(text: str) -> tuple[str, str]:
 
 def _recording(text: str) -> tuple[str, int]:
     stream_name, _, task_id = text.rpartition("=")
-    if not stream_name or not task_id.isdecimal():
+    if not stream_name or not task_id.isdecimal() or int(task_id) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: must be STREAM=TASK_ID")
     return stream_name, int(task_id)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 65_536:
+        raise argparse.ArgumentTypeError(f"{text}: must be from 0 to 65535")
+    return port
 
 
 def _positive(text: str) -> float:

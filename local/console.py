@@ -36,5 +36,5 @@ def task_text(line: dict[str, Any]) -> str:
 
 def call_text(call: Call) -> str:
     """A call that a stand-in received, in one line."""
-    params = " ".join(f"{name}={value}" for name, value in call.params.items())
-    return f"{call.action} {escape(params)} → " + (f"[yellow]{escape(call.code)}[/]" if call.code else "[green]ok[/]")
+    asked = " ".join([call.action or "(no action)", *(f"{name}={value}" for name, value in call.params.items())])
+    return f"{escape(asked)} → " + (f"[yellow]{escape(call.code)}[/]" if call.code else "[green]ok[/]")

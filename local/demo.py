@@ -14,14 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from handler.app import Handler, RedeliveryNeeded, build
-from handler.model import Outcome
+from handler.model import Outcome, Reason
+from handler.settings import PREFIX
 from local import console, samples
 from local.live_api import LiveStandIn
 
 
 def demo() -> int:
     """Plays the samples in the order of their names; returns the exit status."""
-    out = Console(highlight=False)
+    out = Console(highlight=False, soft_wrap=True)
     began = time.time()
 
     def clock() -> float:
@@ -29,6 +30,8 @@ def demo() -> int:
 
     played = samples.all_samples()
     with LiveStandIn(clock=clock) as stand_in:
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            del os.environ[name]  # the demo shows the defaults
         os.environ.update(stand_in.environment)
         tasks = [task for sample in played for task in samples.tasks_named(sample.event, clock())]
         samples.record(stand_in.state, tasks)
@@ -65,7 +68,9 @@ def _play(sample: samples.Sample, handler: Handler, out: Console) -> Counter[str
             soft_wrap=True,
         )
     out.print()
-    return Counter({name: invocation[name] for name in _counted() if invocation[name]})
+    totals = Counter({name: invocation[name] for name in _counted() if invocation[name]})
+    totals["duplicates"] = sum(task.get("reason") == Reason.DUPLICATE.value for task in tasks)
+    return totals
 
 
 def _counted() -> list[str]:
@@ -73,10 +78,12 @@ def _counted() -> list[str]:
 
 
 def _show_totals(totals: Counter[str], stand_in: LiveStandIn, recorded: int, out: Console) -> None:
-    out.print("[bold]Totals[/]")
+    out.print(f"[bold]Totals[/] of {totals['lines']} lines: one for each message")
     for outcome in Outcome:
         if totals[outcome.value]:
-            out.print(f"  {totals[outcome.value]:3} {console.outcome(outcome.value)}")
+            again = totals["duplicates"] if outcome is Outcome.DELETED else 0
+            note = f" [dim]({again} of them named a task again)[/]" if again else ""
+            out.print(f"  {totals[outcome.value]:3} {console.outcome(outcome.value)}{note}")
     answers: Counter[tuple[str, Any]] = Counter((call.action, call.code) for call in stand_in.calls)
     out.print(f"\n[bold]The API received {len(stand_in.calls)} calls[/] for {totals['messages']} messages")
     for (action, code), count in answers.most_common():
@@ -84,5 +91,5 @@ def _show_totals(totals: Counter[str], stand_in: LiveStandIn, recorded: int, out
     left = list(stand_in.state.recordings.values())
     out.print(f"\n{recorded - len(left)} of {recorded} records are deleted. Left, and why:")
     for recording in left:
-        state = "still recording" if stand_in.state.running(recording) else "nothing that may be acted on asked for it"
+        state = "still recording" if stand_in.state.running(recording) else "nothing that may be acted on named it"
         out.print(f"  {recording.stream_name} {recording.task_id}  [dim]{state}[/]")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import socket
 import threading
 import time
@@ -227,6 +228,7 @@ class Fault:
     cut: bool = False  # announce the whole body, send half of it
     trickle: float = 0.0  # seconds between two bytes of the body
     extra: Mapping[str, Any] = field(default_factory=dict)  # more fields of Response
+    headers: Mapping[str, str] = field(default_factory=dict)  # more headers
 
 
 @dataclass
@@ -272,6 +274,7 @@ class LiveStandIn:
         with self._lock:
             self.state = LiveState(self._clock)
             self.calls: list[Call] = []
+            self.headers: list[Mapping[str, str]] = []  # of every request, by lower-case name
             self._plans: list[_Plan] = []
             self._windows: dict[str, deque[float]] = {}
             self.secrets.clear()
@@ -301,9 +304,10 @@ class LiveStandIn:
     @property
     def environment(self) -> dict[str, str]:
         """What to export so that a client finds the stand-in, past any proxy, and is let in."""
+        spared = (os.environ.get("NO_PROXY", ""), self.url.removeprefix("http://"), "127.0.0.1")
         return {
             "REAPER_LIVE_ENDPOINT": self.url,
-            "NO_PROXY": f"{self.url.removeprefix('http://')},127.0.0.1",  # the SDK wants the port, requests does not
+            "NO_PROXY": ",".join(filter(None, spared)),  # the SDK wants the port, others do not
             "TENCENTCLOUD_SECRETID": SECRET_ID,
             "TENCENTCLOUD_SECRETKEY": SECRET_KEY,
             "TENCENTCLOUD_SESSIONTOKEN": SESSION_TOKEN,
@@ -319,23 +323,25 @@ class LiveStandIn:
     def answer(self, headers: Mapping[str, str], body: bytes) -> tuple[dict[str, Any], Fault]:
         """The ``Response`` to one request, and the fault with which to send it."""
         request_id = str(uuid.uuid4())
-        action, params, fault, code = headers.get("x-tc-action", ""), {}, Fault(), ""
+        action, params, fault, code = headers.get("x-tc-action", ""), _decoded(body), Fault(), ""
+        shown = params if isinstance(params, dict) else {}
         with self._lock:
             try:
-                params = self._admit(action, headers, body)
-                fault = self._next_fault(action, params)
-                response = self._act(action, params, fault)
+                self._admit(action, headers, body)
+                _check(ACTIONS[action], params)
+                fault = self._next_fault(action, shown)
+                response = self._act(action, shown, fault)
             except (ApiError, tc3.AuthFailure) as error:
                 code = error.code
                 response = {"Error": {"Code": code, "Message": str(error)}}
-            call = Call(self.wall(), action, params, code or (fault.drop and f"dropped {fault.drop}"), request_id)
+            call = Call(self.wall(), action, shown, code or (fault.drop and f"dropped {fault.drop}"), request_id)
             self.calls.append(call)
         if self._on_call:
             self._on_call(call)
         return {**response, **fault.extra, "RequestId": request_id}, fault
 
-    def _admit(self, action: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-        """The parameters of a request that may act; raises what the service would answer."""
+    def _admit(self, action: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Raises what the service would answer to a request that may not act."""
         keys = {secret_id: key for secret_id, (key, _) in self.secrets.items()}
         secret_id = tc3.verify(headers, body, keys, self.wall())
         if headers.get("x-tc-token", "") != self.secrets[secret_id][1]:
@@ -345,7 +351,6 @@ class LiveStandIn:
         if headers.get("x-tc-version") != API_VERSION:
             raise ApiError("NoSuchVersion", f"The version `{headers.get('x-tc-version', '')}` does not exist.")
         self._limit(action)
-        return _parameters(ACTIONS[action], body)
 
     def _limit(self, action: str) -> None:
         limit = self.qps or CALLS_PER_SECOND.get(action, CALLS_PER_SECOND_OTHERWISE)
@@ -371,11 +376,14 @@ class LiveStandIn:
         return ACTIONS[action].method(self.state, params)
 
 
-def _parameters(action: Action, body: bytes) -> dict[str, Any]:
+def _decoded(body: bytes) -> object:
     try:
-        params = json.loads(body or b"{}")
+        return json.loads(body or b"{}")
     except ValueError:
-        params = None
+        return None
+
+
+def _check(action: Action, params: object) -> None:
     if not isinstance(params, dict):
         raise ApiError("InvalidParameter", "The body must be a JSON object.")
     for name in action.required:
@@ -387,7 +395,6 @@ def _parameters(action: Action, body: bytes) -> dict[str, Any]:
             raise ApiError("UnknownParameter", f"The parameter `{name}` is not recognized.")
         if value is not None and (not isinstance(value, types[name]) or isinstance(value, bool)):
             raise ApiError("InvalidParameter", f"The value type of parameter `{name}` is not valid.")
-    return params
 
 
 # -- HTTP --------------------------------------------------------------------------------------
@@ -431,6 +438,7 @@ def _handler_for(stand_in: LiveStandIn) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
+            stand_in.headers.append(headers)
             body = self.rfile.read(int(headers.get("content-length", "0")))
             response, fault = stand_in.answer(headers, body)
             time.sleep(fault.delay)
@@ -447,7 +455,9 @@ def _handler_for(stand_in: LiveStandIn) -> type[BaseHTTPRequestHandler]:
         def _send(self, fault: Fault, body: bytes) -> None:
             head = (
                 f"HTTP/1.1 {fault.status} {self.responses.get(fault.status, ('',))[0]}\r\n"
-                f"Content-Type: {fault.content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+                f"Content-Type: {fault.content_type}\r\nContent-Length: {len(body)}\r\n"
+                + "".join(f"{name}: {value}\r\n" for name, value in fault.headers.items())
+                + "\r\n"
             ).encode()
             if fault.cut:
                 self.close_connection = True

@@ -8,7 +8,7 @@ from typing import Any
 from handler.messages import ALIASES, TYPES, Interruption, OtherCallback, StreamEnd
 from local.samples import SCHEMA
 
-TITLE = "live-record-reaper: one message"
+TITLE = "live-record-reaper: a message"
 DESCRIPTION = (
     "What a queue message, a timer's Message, a CloudEvent's data or a direct invocation holds: one of these "
     "objects, or an array of them. Unknown fields are ignored. JSON Schema cannot say how far off a time may be."
@@ -16,17 +16,18 @@ DESCRIPTION = (
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of one message."""
+    """The JSON Schema of a message, or of an array of them."""
     kinds = {model.__name__: _described(model.model_json_schema()) for model in TYPES.values()}
-    kinds[StreamEnd.__name__]["allOf"].append({"anyOf": [_has("task_id"), {"required": ["ended_at"]}]})
+    kinds[StreamEnd.__name__]["allOf"].append({"anyOf": [*_has("task_id")["anyOf"], {"required": ["ended_at"]}]})
     for callback in (Interruption, OtherCallback):
         kinds[callback.__name__] = {**callback.model_json_schema(), "not": {"required": ["type"]}}
+    message = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in kinds]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": TITLE,
         "description": DESCRIPTION,
-        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in kinds],
-        "$defs": kinds,
+        "anyOf": [{"$ref": "#/$defs/Message"}, {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Message"}}],
+        "$defs": {"Message": message, **kinds},
     }
 
 
@@ -43,8 +44,8 @@ def _described(model: dict[str, Any]) -> dict[str, Any]:
             properties[alias] = {**properties[name], "title": f"{name}, as the Live API spells it"}
     for field in properties.values():
         field.pop("default", None)
-    required = model.pop("required", [])
-    return {**model, "required": ["type"], "allOf": [_has(name) for name in required if name != "type"]}
+    required = [_has(name) for name in model.pop("required", []) if name != "type"]
+    return {**model, "required": ["type"], **({"allOf": required} if required else {})}
 
 
 def _has(name: str) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def test_invoke_works_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         (["invoke", "README.md"], "README.md is not JSON"),
         (["invoke", "-", "-e", "X"], "'X': must be K=V"),
         (["serve", "--record", "room"], "must be STREAM=TASK_ID"),
+        (["serve", "--record", "room=0"], "must be STREAM=TASK_ID"),
+        (["serve", "--port", "99999"], "must be from 0 to 65535"),
         (["serve", "--qps", "0"], "must be more than 0"),
         (["fly"], "invalid choice: 'fly'"),
         ([], "required: COMMAND"),
@@ -139,11 +141,18 @@ def test_serve_prints_what_to_export_and_logs_calls() -> None:
         )  # fmt: skip
         assert json.loads(done.stdout)["deleted"] == 1
     finally:
-        serve.send_signal(signal.SIGINT)
+        serve.send_signal(signal.SIGTERM)
         _, log = serve.communicate(timeout=10)
     assert serve.returncode == 0
     assert f"DeleteLiveRecord StreamName={STREAM} TaskId={TASK} → ok" in log
     assert "1 calls, 0 recordings left" in log
+
+
+def test_demo_shows_the_defaults_whatever_the_shell_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REAPER_DRYRUN", "typo")
+    monkeypatch.setenv("REAPER_STREAMS", "nothing")
+    done = local("demo")
+    assert "15 of 18 records are deleted" in done.stdout
 
 
 def test_serve_says_when_its_port_is_taken(api: LiveStandIn) -> None:

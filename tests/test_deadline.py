@@ -62,6 +62,15 @@ def test_a_request_that_outlives_the_deadline_is_abandoned_and_changes_nothing(
     assert (third.invocation["api_calls"], third.invocation["throttled_calls"]) == (2, 0)
 
 
+def test_request_timeouts_follow_the_limit_of_each_invocation(api: LiveStandIn) -> None:
+    handler = build()
+    run(stream_end(), {"time_limit_in_ms": 60_000}, handler)
+    api.misbehave(Fault(delay=3), times=99)
+    began = time.monotonic()
+    assert run(stream_end(), {"time_limit_in_ms": 2000}, handler).tasks[0]["error_class"] == "transient"
+    assert time.monotonic() - began < 2
+
+
 def test_threads_and_connections_survive_from_one_invocation_to_the_next(api: LiveStandIn) -> None:
     for task_id in range(1, 41):
         api.state.add(STREAM, task_id)

@@ -90,6 +90,7 @@ def test_any_stream_name_reaches_the_api_unchanged(api: LiveStandIn, name: str) 
         (Fault(cut=True), True),
         (Fault(status=502), True),
         (Fault(error="InternalError"), True),
+        (Fault(error="FailedOperation.NeverHeardOf"), True),
         (Fault(error="RequestLimitExceeded"), False),
         (Fault(error="FailedOperation.AlterTaskState"), False),
         (Fault(error="InvalidParameter"), False),

@@ -96,6 +96,7 @@ def test_a_task_named_twice_is_sent_once_and_reported_for_each_message(api: Live
     assert done.outcomes == [("deleted", None)] + 3 * [("deleted", "duplicate")]
     assert len(api.calls) == done.invocation["api_calls"] == sum(line.get("calls", 0) for line in done.tasks) == 1
     assert len({line["message_id"] for line in done.tasks}) == 4
+    assert ["latency_ms" in line for line in done.tasks] == [True, False, False, False]
 
 
 def test_one_id_under_two_streams_is_two_tasks(api: LiveStandIn) -> None:
@@ -303,6 +304,7 @@ def test_no_credentials_is_blocked_and_says_what_to_do(
     assert done.outcomes == [("deferred", "blocked")]
     assert "give the function a role" in done.tasks[0]["detail"]
     assert not api.calls
+    assert (done.tasks[0]["calls"], done.invocation["api_calls"], done.invocation["latency_ms_max"]) == (0, 0, None)
 
 
 # -- what each trigger does with what could not be done ----------------------------------------

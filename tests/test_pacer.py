@@ -71,6 +71,15 @@ def test_a_sleeper_that_wakes_late_catches_up_but_not_all_at_once() -> None:
     assert most_in_a_second(times) <= 200
 
 
+def test_a_long_stall_is_not_caught_up() -> None:
+    pace, clock = pacer(100)
+    sent(pace, clock, 50)
+    clock.now += 0.6
+    stalled_until = clock()
+    soon = [time for time in sent(pace, clock, 50) if time < stalled_until + 0.1]
+    assert 10 <= len(soon) <= 22  # what the time brings, and a tenth of a second's worth at once
+
+
 def test_no_turn_comes_after_the_deadline_and_none_is_waited_for() -> None:
     pace, clock = pacer(1)
     assert pace.wait_turn(clock() + 0.5)
