@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from handler import planner, triggers
+from handler import callbacks, planner, settling, triggers
 from handler.crew import Crew
-from handler.ledger import Due, MemoryLedger
+from handler.ledger import Due, Ledger, LedgerError, MemoryLedger
 from handler.live import LiveApi
 from handler.model import Outcome, Reason, Report, Result
 from handler.pacer import Pacer
+from handler.planner import Planner
 from handler.reaper import Deadline, Reaper
 from handler.settings import Settings, SettingsError
 from handler.telemetry import Invocation
+from handler.triggers import Delivery, HttpRequest, Message
 
 Handler = Callable[[Any, Any], dict[str, Any]]
 Made = TypeVar("Made")
@@ -57,6 +59,7 @@ class _Instance:
         self._cold = True
         self._live = _Kept(LiveApi)
         self._reaper = _Kept(self._new_reaper)
+        self._session = _Kept(lambda connections, make: make(connections))
 
     def main_handler(self, event: Any, context: Any) -> dict[str, Any]:
         """Handles one event of any trigger. Returns the invocation line.
@@ -68,12 +71,23 @@ class _Instance:
         began = self._ticks()
         invocation = Invocation(triggers.request_id(context), cold_start=self._cold)
         self._cold = False
+        answer: dict[str, Any] | None = None
         error: Exception | None = None
         try:
-            deadline = Deadline.after(began, triggers.time_limit(context))
-            error = _redelivery_for(self._handle(event, deadline, invocation))
+            delivery = triggers.read(event)
+            invocation.source = delivery.source
+            settings = Settings.read(os.environ)
+            invocation.dry_run, invocation.ledger = settings.dry_run, settings.ledger is not None
+            limit = triggers.time_limit(context)
+            deadline = Deadline.after(began, min(limit, callbacks.ANSWER_SECONDS) if delivery.request else limit)
+            if delivery.request:
+                answer = self._answer(delivery, delivery.request, settings, deadline, invocation)
+            else:
+                error = _redelivery_for(self._handle(delivery, settings, deadline, invocation))
         except SettingsError as unusable:
             error = unusable
+        except LedgerError as unreachable:
+            error = RedeliveryNeeded(str(unreachable))
         except Exception as bug:  # noqa: BLE001  a mistake of ours: nothing may be taken for done
             error = _internal_error(bug)
         invocation.error = str(error) if error else None
@@ -84,32 +98,82 @@ class _Instance:
             raise error or _internal_error(bug) from bug
         if error:
             raise error
-        return line
+        return answer or line
 
-    def _handle(self, event: Any, deadline: Deadline, invocation: Invocation) -> Counter[str]:
-        """Does it all; returns what was deferred, by reason."""
-        delivery = triggers.read(event)
-        invocation.source = delivery.source
-        settings = Settings.read(os.environ)
-        invocation.dry_run = settings.dry_run
-        ledger, now = MemoryLedger(), self._clock()
-        plan = planner.plan(delivery, now, settings, ledger, lambda: self._ticks() < deadline.last_start)
-        invocation.messages = len(plan.planned) + plan.more_rejected
-        report = self._work_off(list(ledger.due(now)), settings, deadline)
+    def _answer(
+        self,
+        delivery: Delivery,
+        request: HttpRequest,
+        settings: Settings,
+        deadline: Deadline,
+        invocation: Invocation,
+    ) -> dict[str, Any]:
+        """Handles a request of HTTP; returns what it is answered."""
+        refused = callbacks.refusal(request, settings, self._clock())
+        if refused:
+            # Told, but not kept: the ledger is not for anybody to fill.
+            delivery = Delivery("http", [Message(delivery.messages[0].id, refused.rejection)])
+            self._handle(delivery, settings.model_copy(update={"ledger": None}), deadline, invocation)
+            return callbacks.answer(refused.status, refused.rejection.detail)
+        deferred = self._handle(delivery, settings, deadline, invocation)
+        if deferred:
+            return callbacks.answer(503, "the ledger cannot be written")
+        return callbacks.answer(400, "not a valid callback") if invocation.rejected else callbacks.answer(200)
+
+    def _handle(
+        self, delivery: Delivery, settings: Settings, deadline: Deadline, invocation: Invocation
+    ) -> Counter[str]:
+        """Does it all; returns what was deferred and is held by no ledger, by reason."""
+        ledger, now = self._ledger(settings, deadline), self._clock()
+        if ledger.keeps:
+            deadline = deadline.leaving(deadline.request_timeout / 2)
+        reading = planner.read(delivery, now, lambda: self._ticks() < deadline.last_start)
+        invocation.messages = reading.messages
+        acts = delivery.source != "http"
+        parts = self._decide(reading, Planner.of(now, settings, ledger, acts), settings, ledger, deadline)
+        report = self._work_off(reading, planner.due_of(parts), settings, ledger, deadline)
+        if ledger.keeps and planner.sweeps(reading):
+            parts.update(planner.swept(reading, report))
         invocation.count_calls(report)
-        lines = planner.lines(plan.planned, report.results)
+        lines = planner.lines(reading, parts, report.results)
         deferred = invocation.write_tasks(lines, settings.log_tasks == "problems")
-        invocation.count_untold(plan.more_rejected)
+        invocation.count_untold(reading.more_rejected)
         return deferred
 
-    def _work_off(self, due: list[Due], settings: Settings, deadline: Deadline) -> Report:
-        if settings.dry_run:
+    def _ledger(self, settings: Settings, deadline: Deadline) -> Ledger:
+        if settings.ledger is None:
+            return MemoryLedger()
+        from handler import cos_ledger  # heavy: only where a ledger is configured
+
+        session = self._session.made_for(settings.concurrency, cos_ledger.new_session)
+        timeout = deadline.request_timeout / 2
+        return cos_ledger.CosLedger(settings.ledger, session, timeout, self._sleep, self._random)
+
+    def _decide(
+        self,
+        reading: planner.Reading,
+        decide: Callable[[list[planner.Asked]], planner.Parts],
+        settings: Settings,
+        ledger: Ledger,
+        deadline: Deadline,
+    ) -> planner.Parts:
+        if not ledger.keeps:
+            return decide(reading.asked)
+        groups, seconds = planner.groups(reading.asked), deadline.last_start - self._ticks()
+        return planner.joined(groups, self._crew.each(decide, groups, settings.concurrency, seconds))
+
+    def _work_off(
+        self, reading: planner.Reading, due: list[Due], settings: Settings, ledger: Ledger, deadline: Deadline
+    ) -> Report:
+        sweeps = bool(ledger.keeps and planner.sweeps(reading))
+        if settings.dry_run and not ledger.keeps:
             return Report({item.task: Result(Outcome.PLANNED, Reason.DRY_RUN) for item in due})
-        if not due:
+        if not due and not sweeps:
             return Report()
         live = self._live.made_for(settings.live_endpoint, deadline.request_timeout)
         reaper = self._reaper.made_for(settings)
-        return reaper.work_off(due, live.client, self._clock(), deadline, settings.concurrency)
+        work = settling.work(due, sweeps, self._clock, settings, ledger)
+        return reaper.work_off(work, live.client, self._clock(), deadline, settings.concurrency)
 
     def _new_reaper(self, settings: Settings) -> Reaper:
         pacer = Pacer(settings.max_qps, self._ticks, self._sleep)

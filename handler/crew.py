@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
+from typing import TypeVar
 
 Job = Callable[[], None]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Crew:
@@ -45,6 +48,34 @@ class Crew:
         for _ in range(started):
             if not ended.acquire(timeout=max(0.0, latest - monotonic())):
                 return
+
+    def each(
+        self, function: Callable[[Item], Made], items: list[Item], hands: int, seconds: float
+    ) -> list[Made | None]:
+        """What ``function`` makes of each item; None where ``seconds`` did not suffice.
+
+        Raises:
+            Exception: what ``function`` raised.
+        """
+        made: list[Made | None] = [None] * len(items)
+        errors: list[Exception] = []
+        todo = iter(range(len(items)))
+        latest = monotonic() + seconds
+
+        def job() -> None:
+            # Iterators over a range are atomic; a slow thread's late result lands in a list that nobody reads.
+            for number in todo:
+                if monotonic() > latest or errors:
+                    return
+                try:
+                    made[number] = function(items[number])
+                except Exception as error:  # noqa: BLE001  raised below, by the one who asked
+                    errors.append(error)
+
+        self.run(job, min(hands, len(items)), seconds)
+        if errors:
+            raise errors[0]
+        return list(made)
 
 
 class _Hand(threading.Thread):

@@ -34,7 +34,7 @@ class Answer:
     """What one request came to. ``error_class`` None: the API confirmed.
 
     ``ambiguous``: no clear refusal came back, so the API may have acted all the same. ``sent``: a request
-    was tried at all.
+    was tried at all. ``on_air``: what a look saw; None if it saw nothing.
     """
 
     error_class: ErrorClass | None = None
@@ -43,6 +43,7 @@ class Answer:
     request_id: str | None = None
     ambiguous: bool = False
     sent: bool = True
+    on_air: bool | None = None
 
 
 class LiveApi:
@@ -92,6 +93,14 @@ class LiveClient:
         """Deletes the record of ``task`` (DeleteLiveRecord, 267/30147). Never raises."""
         return self._call("DeleteLiveRecord", {"StreamName": task.stream_name, "TaskId": task.task_id})
 
+    def is_live(self, domain_name: str, app_name: str, stream_name: str) -> Answer:
+        """Looks whether a stream is on air (DescribeLiveStreamState, 267/20470). Never raises.
+
+        Only ``inactive`` is off air: a forbidden stream may be allowed again.
+        """
+        params = {"DomainName": domain_name, "AppName": app_name, "StreamName": stream_name}
+        return self._call("DescribeLiveStreamState", params)
+
     def _call(self, action: str, params: dict[str, Any]) -> Answer:
         try:
             return _confirmed(self._sdk.call_json(action, params))
@@ -123,7 +132,9 @@ def _confirmed(reply: Any) -> Answer:
     request_id = response["RequestId"]
     if not isinstance(request_id, str) or not request_id:
         raise ValueError("RequestId is empty")
-    return Answer(request_id=without_secrets(request_id)[:64])
+    state = response.get("StreamState")
+    on_air = None if state is None else state != "inactive"
+    return Answer(request_id=without_secrets(request_id)[:64], on_air=on_air)
 
 
 def _refused(error: Exception) -> Answer:

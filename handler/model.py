@@ -34,17 +34,27 @@ class Reason(str, Enum):
     UNKNOWN = "unknown"
     BLOCKED = "blocked"
     OUT_OF_TIME = "out_of_time"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
     INTERNAL_ERROR = "internal_error"
     # failed
     INVALID = "invalid"
+    GAVE_UP = "gave_up"
+    LEDGER_REFUSED = "ledger_refused"
     # ignored
+    NOTHING_DUE = "nothing_due"
+    NO_KNOWN_TASK = "no_known_task"
+    NOT_AN_INTERRUPTION = "not_an_interruption"
     NO_LEDGER = "no_ledger"
     NO_TASK_ID = "no_task_id"
     STREAM_NOT_ALLOWED = "stream_not_allowed"
+    # scheduled
+    STREAM_IS_LIVE = "stream_is_live"
     # planned
     DRY_RUN = "dry_run"
     # rejected
     NOT_DUE_YET = "not_due_yet"
+    FORBIDDEN = "forbidden"
+    BAD_SIGNATURE = "bad_signature"
     UNKNOWN_ENVELOPE = "unknown_envelope"
     EMPTY = "empty"
     NOT_JSON = "not_json"
@@ -73,7 +83,7 @@ class Result:
 
     ``detail`` is the sentence for a person. ``calls`` counts the Live requests of this invocation for
     this task, ``latency_ms`` is the time that they took together; both are None where no request
-    belongs to the line.
+    belongs to the line. ``kept``: the ledger holds what is deferred.
     """
 
     outcome: Outcome
@@ -84,17 +94,25 @@ class Result:
     calls: int | None = None
     latency_ms: float | None = None
     live_request_id: str | None = None
+    kept: bool = False
 
 
 @dataclass(slots=True)
 class Report:
-    """What a batch came to. Latencies (of answered requests) and lags (deleted minus due) are in seconds."""
+    """What a batch came to. Latencies (of answered requests) and lags (deleted minus due) are in seconds.
+
+    ``swept``: the tasks that the ledger pointed to; ``oldest_overdue``: by how many seconds the oldest one that is
+    left of them is overdue.
+    """
 
     results: dict[RecordTask, Result] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     api_calls: int = 0
     throttled_calls: int = 0
+    swept: list[RecordTask] = field(default_factory=list)
+    sweep_error: Exception | None = None
+    oldest_overdue: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Event → which task is due when, or why nothing is. How a deletion is made is not known here."""
+"""Event → which task is due when, or why nothing is. How a deletion is made is not known here.
+
+An assertion (``stream-end``, ``retention-expiry``) is acted on as soon as it is due. A hint (an interrupted push)
+only ever leads to a look, after a grace period, at tasks that the ledger knows.
+"""
 
 from __future__ import annotations
 
@@ -6,63 +10,79 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import chain
+from typing import Any
 
 from handler import messages
-from handler.ledger import Due, Ledger
-from handler.messages import CLOCK_SKEW_SECONDS, Event, RetentionExpiry, StreamEnd
-from handler.model import Line, Outcome, Reason, RecordTask, Rejection, Result
+from handler.ledger import Due, Entry, Ledger, LedgerError, LedgerRefused
+from handler.messages import (
+    CLOCK_SKEW_SECONDS,
+    Event,
+    Interruption,
+    OtherCallback,
+    RetentionExpiry,
+    StreamEnd,
+    Sweep,
+    TaskCreated,
+)
+from handler.model import Line, Outcome, Reason, RecordTask, Rejection, Report, Result
 from handler.settings import Settings
 from handler.triggers import Delivery, Message
 
+# As many as the log has room for: an event of 6 MB may hold three million that are not worth their memory.
+REJECTIONS_TOLD = 3_000
+DETAILS_BURIED = 20
+
+# -- what was asked ----------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One message's part of the plan: what it was, and the task that it wants deleted or its result."""
+class Asked:
+    """One event of one message, with an id of its own; ``number`` is its place in the delivery."""
 
-    message_id: str
+    number: int
+    id: str
     event: Event | Rejection
-    decision: Due | Result
+    message: Message
+
+    @property
+    def because(self) -> dict[str, Any]:
+        """What the ledger remembers of it."""
+        if isinstance(self.event, Rejection):
+            return {}
+        fields = self.event.model_dump(exclude_none=True, by_alias=True)
+        return {"message_id": self.id, "type": self.event.type, **fields}
 
 
 @dataclass(slots=True)
-class Plan:
-    """What is to be done for a delivery. Beyond so many rejections, further ones are only counted."""
+class Reading:
+    """All that a delivery asks for. Beyond so many rejections, further ones are only counted."""
 
-    planned: list[Planned] = field(default_factory=list)
-    rejected: int = 0
+    asked: list[Asked] = field(default_factory=list)
     more_rejected: int = 0
+    unread: Result | None = None
 
-    def add(self, message_id: str, event: Event | Rejection, decision: Due | Result) -> None:
-        if isinstance(event, Rejection):
-            self.rejected += 1
-            if self.rejected > REJECTIONS_TOLD:
-                self.more_rejected += 1
-                return
-        self.planned.append(Planned(message_id, event, decision))
+    @property
+    def messages(self) -> int:
+        return len(self.asked) + self.more_rejected
 
 
-# As many as the log has room for: an event of 6 MB may hold three million that are not worth their memory.
-REJECTIONS_TOLD = 3_000
-
-
-def plan(delivery: Delivery, now: float, settings: Settings, ledger: Ledger, in_time: Callable[[], bool]) -> Plan:
-    """Decides on every message of ``delivery``, in order, and schedules in ``ledger`` what is due.
-
-    ``in_time`` says whether there is time to read on; what is left unread is one deferred line.
-    """
-    made = Plan()
+def read(delivery: Delivery, now: float, in_time: Callable[[], bool]) -> Reading:
+    """Every event of ``delivery``, in order. ``in_time`` says whether there is time to read on."""
+    reading, rejected = Reading(), 0
     for number, message in enumerate(delivery.messages):
-        for message_id, event in _numbered(message, now):
-            decision = event.result() if isinstance(event, Rejection) else decide(event, now, settings, ledger)
-            if isinstance(decision, Due):
-                ledger.schedule(decision)
-            made.add(message_id, event, decision)
+        for event_id, event in _numbered(message, now):
+            rejected += isinstance(event, Rejection)
+            if isinstance(event, Rejection) and rejected > REJECTIONS_TOLD:
+                reading.more_rejected += 1
+            else:
+                reading.asked.append(Asked(len(reading.asked), event_id, event, message))
             if not in_time():
-                detail = f"{message_id} was the last one read, in record {number + 1} of {len(delivery.messages)}"
-                unread = Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, f"too large for the time: {detail}", calls=0)
-                made.planned.insert(0, Planned(message.id, Rejection(Reason.OUT_OF_TIME, detail), unread))
-                return made
-    return made
+                where = f"{event_id} was the last one read, in record {number + 1} of {len(delivery.messages)}"
+                reading.unread = Result(
+                    Outcome.DEFERRED, Reason.OUT_OF_TIME, f"too large for the time: {where}", calls=0
+                )
+                return reading
+    return reading
 
 
 def _numbered(message: Message, now: float) -> Iterator[tuple[str, Event | Rejection]]:
@@ -76,73 +96,267 @@ def _numbered(message: Message, now: float) -> Iterator[tuple[str, Event | Rejec
         yield f"{message.id}#{number}", event
 
 
-def lines(planned: list[Planned], results: Mapping[RecordTask, Result]) -> Iterator[Line]:
-    """One line for each message, with the results of the tasks filled in.
+def groups(asked: list[Asked]) -> list[list[Asked]]:
+    """What must be decided one after the other, because it concerns one stream, or one message that is not valid."""
+    found: dict[tuple[str, str], list[Asked]] = {}
+    for item in asked:
+        if isinstance(item.event, Rejection):
+            key = ("message", item.message.id)
+        else:
+            stream_name, _ = messages.subject(item.event)
+            key = ("event", str(item.number)) if stream_name is None else ("stream", stream_name)
+        found.setdefault(key, []).append(item)
+    return list(found.values())
 
-    A task that several messages named was worked on once: the others say ``duplicate``.
+
+# -- what is decided ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One line to come: of one task, or of an event that concerns none."""
+
+    task: RecordTask | None
+    decision: Due | Result
+
+
+Parts = dict[int, list[Part]]  # by the number of what was asked
+
+
+class Planner:
+    """Decides on events of one stream in their order; what is to be remembered is written at the end."""
+
+    def __init__(self, now: float, settings: Settings, ledger: Ledger, acts: bool = True) -> None:
+        """
+        Args:
+            now: unix seconds.
+            acts: what is due now is worked on at once; otherwise it waits for the next sweep.
+        """
+        self._acts = acts
+        self._now, self._settings, self._ledger = now, settings, ledger
+        self._entries: dict[RecordTask, Entry] = {}
+        self._changed: set[RecordTask] = set()
+
+    @classmethod
+    def of(cls, now: float, settings: Settings, ledger: Ledger, acts: bool) -> Callable[[list[Asked]], Parts]:
+        """What decides on a group of events, and forgets them."""
+        return lambda asked: cls(now, settings, ledger, acts).decide(asked)
+
+    def decide(self, asked: list[Asked]) -> Parts:
+        """The parts of each event. What the ledger does not do becomes their result. Never raises a LedgerError."""
+        try:
+            self._bury([item for item in asked if isinstance(item.event, Rejection)])
+            parts = {item.number: self._parts(item) for item in asked}
+        except LedgerError as error:
+            return {item.number: [Part(None, _not_done(error))] for item in asked}
+        failed = self._write()
+        if not failed:
+            return parts
+        return {number: [_checked(part, failed) for part in of_event] for number, of_event in parts.items()}
+
+    def _bury(self, rejected: list[Asked]) -> None:
+        if rejected and self._ledger.keeps:
+            details = [item.event.detail for item in rejected[:DETAILS_BURIED] if isinstance(item.event, Rejection)]
+            message = rejected[0].message
+            self._ledger.bury_message(message.id, message.body, details, self._now)
+
+    def _write(self) -> dict[RecordTask, Result]:
+        failed = {}
+        for task in self._changed:
+            try:
+                self._ledger.write(self._entries[task])
+            except LedgerError as error:
+                failed[task] = _not_done(error)
+        return failed
+
+    def _parts(self, asked: Asked) -> list[Part]:
+        event = asked.event
+        if isinstance(event, Rejection):
+            return [Part(None, event.result())]
+        stream_name, _ = messages.subject(event)
+        if stream_name is not None and not self._settings.concerns(stream_name):
+            globs = ",".join(self._settings.streams)
+            return [_ignored(Reason.STREAM_NOT_ALLOWED, f"REAPER_STREAMS={globs} does not name it")]
+        if isinstance(event, StreamEnd):
+            return self._stream_end(event, asked)
+        if isinstance(event, RetentionExpiry):
+            at = self._now if event.expires_at is None else event.expires_at
+            return [self._assert(RecordTask(event.stream_name, event.task_id), at, "expires_at", asked)]
+        if not self._ledger.keeps:
+            detail = f"a {event.type} only concerns tasks that a ledger holds, and REAPER_LEDGER is not set"
+            return [_ignored(Reason.NO_LEDGER, detail)]
+        if isinstance(event, TaskCreated):
+            return [self._remember(event, asked)]
+        if isinstance(event, Interruption):
+            return self._hint(event, asked)
+        if isinstance(event, OtherCallback):
+            detail = f"event_type {event.event_type}: only an interrupted push (0) says anything about a task"
+            return [_ignored(Reason.NOT_AN_INTERRUPTION, detail)]
+        return []  # a sweep: its lines are those of its tasks
+
+    def _stream_end(self, event: StreamEnd, asked: Asked) -> list[Part]:
+        at = self._now if event.ended_at is None else event.ended_at
+        if self._now < at <= self._now + CLOCK_SKEW_SECONDS:
+            at = self._now
+        if event.task_id is not None:
+            return [self._assert(RecordTask(event.stream_name, event.task_id), at, "ended_at", asked)]
+        if not self._ledger.keeps:
+            return [_ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")]
+        known = [entry for entry in self._of_stream(event.stream_name) if _had_started(entry, at)]
+        return [self._assert(entry.task, at, "ended_at", asked) for entry in known] or [_none_known()]
+
+    def _assert(self, task: RecordTask, at: float, field: str, asked: Asked) -> Part:
+        if at <= self._now:
+            because = asked.because if self._ledger.keeps else None
+            return Part(task, Due(task, at, self._entries.get(task), because=because))
+        if not self._ledger.keeps:
+            detail = (
+                f"{field}: {_instant(at)} is in the future: a ledger (REAPER_LEDGER) would hold this until then; "
+                "without one, send it when it is due"
+            )
+            return Part(task, Result(Outcome.REJECTED, Reason.NOT_DUE_YET, detail))
+        return self._keep(self._entry(task).asserted(at, asked.because))
+
+    def _remember(self, event: TaskCreated, asked: Asked) -> Part:
+        entry = self._entry(RecordTask(event.stream_name, event.task_id))
+        started_at = event.start_time if entry.started_at is None else entry.started_at
+        entry = replace(
+            entry,
+            domain_name=event.domain_name or entry.domain_name,
+            app_name=event.app_name or entry.app_name,
+            started_at=self._now if started_at is None else started_at,
+        )
+        at = event.expires_at
+        if at is None and event.end_time is not None:
+            at = event.end_time + self._settings.end_margin_seconds
+        return self._keep(entry if at is None else entry.asserted(at, asked.because))
+
+    def _hint(self, event: Interruption, asked: Asked) -> list[Part]:
+        where = (event.domain_name, event.app_name)
+        at = event.event_time + self._settings.grace_seconds
+        known = [
+            entry
+            for entry in self._of_stream(event.stream_name)
+            if (entry.domain_name, entry.app_name) == where and _had_started(entry, event.event_time)
+        ]
+        return [self._keep(entry.hinted(at, asked.because)) for entry in known] or [_none_known()]
+
+    def _keep(self, entry: Entry) -> Part:
+        """Schedules an entry, or has it worked on at once where it is due."""
+        before = self._entries.get(entry.task)
+        self._entries[entry.task] = entry
+        if entry.is_due(self._now) and self._acts:
+            self._changed.discard(entry.task)
+            look = entry.needs_look(self._now)
+            return Part(entry.task, Due(entry.task, entry.due_at or 0.0, entry, look, because=entry.because))
+        if entry != before:
+            self._changed.add(entry.task)
+        detail = "its due time is not yet known" if entry.due_at is None else f"due at {_instant(entry.due_at)}"
+        return Part(entry.task, Result(Outcome.SCHEDULED, None, detail))
+
+    def _entry(self, task: RecordTask) -> Entry:
+        if task not in self._entries:
+            known = self._ledger.read(task)
+            if known is None:
+                return Entry(task)
+            self._entries[task] = known
+        return self._entries[task]
+
+    def _of_stream(self, stream_name: str) -> list[Entry]:
+        for entry in self._ledger.of_stream(stream_name):
+            self._entries.setdefault(entry.task, entry)
+        return list(self._entries.values())
+
+
+def joined(groups: list[list[Asked]], decided: list[Parts | None]) -> Parts:
+    """The parts of all groups; those of a group for which there was no time are deferred."""
+    parts: Parts = {}
+    late = Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, "not decided on: too little time was left", calls=0)
+    for group, of_group in zip(groups, decided, strict=True):
+        parts.update(of_group or {item.number: [Part(None, late)] for item in group})
+    return parts
+
+
+def due_of(parts: Parts) -> list[Due]:
+    """The tasks that are to be worked on, each once. An assertion needs no look, whatever a hint says."""
+    found: dict[RecordTask, Due] = {}
+    for part in chain.from_iterable(parts.values()):
+        due = part.decision
+        if isinstance(due, Due):
+            known = found.get(due.task)
+            if known is None or (known.look, known.due_at) > (due.look, due.due_at):
+                found[due.task] = due
+    return list(found.values())
+
+
+def sweeps(reading: Reading) -> list[int]:
+    """The numbers of what asks for a sweep."""
+    return [item.number for item in reading.asked if isinstance(item.event, Sweep)]
+
+
+def swept(reading: Reading, report: Report) -> Parts:
+    """The parts of the events that asked for a sweep: the first has the tasks, the others have nothing left to do."""
+    first, *others = sweeps(reading)
+    parts: list[Part] = [Part(task, report.results[task]) for task in report.swept]
+    if report.sweep_error:
+        parts.append(Part(None, _not_done(report.sweep_error)))
+    again = _ignored(Reason.DUPLICATE, "another message of the delivery asked for the same sweep")
+    return {first: parts or [_ignored(Reason.NOTHING_DUE, "nothing is due")], **{other: [again] for other in others}}
+
+
+# -- what is told ------------------------------------------------------------------------------
+
+
+def lines(reading: Reading, parts: Parts, results: Mapping[RecordTask, Result]) -> Iterator[Line]:
+    """One line for each part, with the results of the tasks filled in.
+
+    A task that several events named was worked on once: the others say ``duplicate``.
     """
-    told = set()
-    for item in planned:
-        result = item.decision
-        if isinstance(result, Due):
-            task, result = result.task, results[result.task]
-            if task in told:
-                result = replace(result, reason=Reason.DUPLICATE, calls=None, latency_ms=None)
-            told.add(task)
-        yield _line(item, result)
+    if reading.unread:
+        yield Line(reading.asked[-1].message.id if reading.asked else "", None, None, None, reading.unread)
+    told: set[RecordTask] = set()
+    for item in reading.asked:
+        for part in parts[item.number]:
+            result = part.decision
+            if isinstance(result, Due):
+                task, result = result.task, results[result.task]
+                if task in told:
+                    result = replace(result, reason=Reason.DUPLICATE, calls=None, latency_ms=None)
+                told.add(task)
+            yield _line(item, part.task, result)
 
 
-def _line(item: Planned, result: Result) -> Line:
+def _line(item: Asked, task: RecordTask | None, result: Result) -> Line:
     if isinstance(item.event, Rejection):
-        return Line(item.message_id, item.event.event, item.event.stream_name, None, result)
-    return Line(item.message_id, item.event.type, *messages.subject(item.event), result)
+        return Line(item.id, item.event.event, item.event.stream_name, None, result)
+    stream_name, task_id = messages.subject(item.event)
+    if task is not None:
+        stream_name, task_id = task.stream_name, task.task_id
+    return Line(item.id, item.event.type, stream_name, task_id, result)
 
 
-def decide(event: Event, now: float, settings: Settings, ledger: Ledger) -> Due | Result:
-    """What ``event`` asks for: a task that is due at some time, or the result that ends its line.
-
-    Assertions (``stream-end``, ``retention-expiry``) are acted on. All the rest needs a ledger that keeps.
-    """
-    stream_name, _ = messages.subject(event)
-    if stream_name is not None and not settings.concerns(stream_name):
-        return _ignored(
-            Reason.STREAM_NOT_ALLOWED, f"REAPER_STREAMS={','.join(settings.streams)} does not name this stream"
-        )
-    if isinstance(event, StreamEnd):
-        return _stream_end(event, now)
-    if isinstance(event, RetentionExpiry):
-        return _retention_expiry(event, now, ledger)
-    return _ignored(
-        Reason.NO_LEDGER, f"a {event.type} only concerns tasks that a ledger holds, and REAPER_LEDGER is not set"
-    )
+def _had_started(entry: Entry, at: float) -> bool:
+    return entry.started_at is None or entry.started_at <= at
 
 
-def _stream_end(event: StreamEnd, now: float) -> Due | Result:
-    if event.ended_at is not None and event.ended_at > now + CLOCK_SKEW_SECONDS:
-        return _not_due_yet(f"ended_at: {_instant(event.ended_at)} is in the future: that stream has not ended")
-    if event.task_id is None:
-        return _ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")
-    due_at = now if event.ended_at is None else min(event.ended_at, now)
-    return Due(RecordTask(event.stream_name, event.task_id), due_at)
+def _checked(part: Part, failed: Mapping[RecordTask, Result]) -> Part:
+    scheduled = isinstance(part.decision, Result) and part.decision.outcome is Outcome.SCHEDULED
+    return Part(part.task, failed[part.task]) if scheduled and part.task and part.task in failed else part
 
 
-def _retention_expiry(event: RetentionExpiry, now: float, ledger: Ledger) -> Due | Result:
-    due_at = now if event.expires_at is None else event.expires_at
-    if due_at > now and not ledger.keeps:
-        return _not_due_yet(
-            f"expires_at: {_instant(due_at)} is in the future: a ledger (REAPER_LEDGER) would hold this until then; "
-            "without one, send it when it is due"
-        )
-    return Due(RecordTask(event.stream_name, event.task_id), due_at)
+def _not_done(error: Exception) -> Result:
+    if isinstance(error, LedgerRefused):
+        return Result(Outcome.FAILED, Reason.LEDGER_REFUSED, str(error))
+    return Result(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, str(error))
+
+
+def _none_known() -> Part:
+    return _ignored(Reason.NO_KNOWN_TASK, "the ledger knows no task that it could concern")
+
+
+def _ignored(reason: Reason, detail: str) -> Part:
+    return Part(None, Result(Outcome.IGNORED, reason, detail))
 
 
 def _instant(moment: float) -> str:
     return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _ignored(reason: Reason, detail: str) -> Result:
-    return Result(Outcome.IGNORED, reason, detail)
-
-
-def _not_due_yet(detail: str) -> Result:
-    return Result(Outcome.REJECTED, Reason.NOT_DUE_YET, detail)

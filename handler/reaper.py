@@ -6,23 +6,42 @@ HTTP, the SDK and storage are not known here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from handler.crew import Crew
 from handler.error_codes import ErrorClass
-from handler.ledger import Due
+from handler.ledger import Due, Pointer
 from handler.live import Answer
 from handler.model import Outcome, Reason, RecordTask, Report, Result
 from handler.pacer import Pacer
 
 
 class Client(Protocol):
-    """What deletes a task; each thread has its own."""
+    """What deletes a task, or looks at its stream; each thread has its own. Neither ever raises."""
 
     def delete(self, task: RecordTask) -> Answer:
-        """One try. Never raises."""
+        """One try to delete the record of ``task``."""
+
+    def is_live(self, domain_name: str, app_name: str, stream_name: str) -> Answer:
+        """One look at a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to do: the tasks that messages made due, then those that the ledger points to, if it is swept.
+
+    ``claim`` says which task a pointer leads to, if it is due; ``settle`` tells the ledger what became of a task,
+    and returns the result as it is to be reported. Both are called from several threads. ``dry_run``: looks are
+    taken, but nothing is deleted.
+    """
+
+    due: list[Due]
+    settle: Callable[[Due, Result], Result]
+    pointers: Iterator[Pointer] | None
+    claim: Callable[[Pointer], Due | None]
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +58,10 @@ class Deadline:
         request_timeout = min(10.0, limit / 4)
         end = started + limit - min(3.0, limit / 10)
         return cls(request_timeout, end - request_timeout, end)
+
+    def leaving(self, seconds: float) -> Deadline:
+        """The same, with ``seconds`` more between the last start and the end: to tell the ledger what came of it."""
+        return Deadline(self.request_timeout, self.last_start - seconds, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +104,15 @@ class Reaper:
         self._pacer, self._crew = pacer, crew
         self._clock, self._sleep, self._random = clock, sleep, random
 
-    def work_off(
-        self, due: list[Due], client: Callable[[], Client], now: float, deadline: Deadline, hands: int
-    ) -> Report:
-        """Tries to delete each task that is ``due``, ``hands`` at a time, and says what became of every one.
+    def work_off(self, work: Work, client: Callable[[], Client], now: float, deadline: Deadline, hands: int) -> Report:
+        """Tries to delete each task of ``work``, ``hands`` at a time, and says what became of every one.
 
         ``client`` returns the calling thread's own; ``now`` is unix seconds. Returns at ``deadline.end`` at the
         latest. An answer that comes later changes nothing.
         """
         began = self._clock()
-        batch = _Batch(self._in_order(due, deadline.last_start - began), deadline, now - began)
+        due = self._in_order(work.due, deadline.last_start - began)
+        batch = _Batch(due, work.pointers, deadline, now - began)
 
         def job() -> None:
             try:
@@ -99,14 +121,29 @@ class Reaper:
                 batch.give_up(error)
                 return
             while (item := batch.take(self._clock())) is not None:
-                try:
-                    result = self._result(item.task, batch, mine)
-                except Exception as error:  # noqa: BLE001  a mistake of ours must not lose the task
-                    result = _internal_error(error)
-                batch.finish(item, result, self._clock())
+                claimed = self._claimed(item, work, batch)
+                if claimed is not None:
+                    batch.finish(claimed, self._done(claimed, work, batch, mine), self._clock())
 
-        self._crew.run(job, min(hands, len(due)), deadline.end - began)
-        return batch.close()
+        self._crew.run(job, hands if batch.sweeps else min(hands, len(due)), deadline.end - began)
+        return batch.close(self._clock())
+
+    def _claimed(self, item: Due | Pointer, work: Work, batch: _Batch) -> Due | None:
+        if isinstance(item, Due):
+            return item
+        try:
+            due = work.claim(item)
+        except Exception as error:  # noqa: BLE001  the ledger does not answer, or holds what cannot be read
+            batch.stop_sweep(error)
+            return None
+        return due if due is not None and batch.is_first(due) else None
+
+    def _done(self, due: Due, work: Work, batch: _Batch, client: Client) -> Result:
+        try:
+            result = due.verdict or self._result(due, batch, client, work.dry_run)
+            return work.settle(due, result)
+        except Exception as error:  # noqa: BLE001  a mistake of ours must not lose the task
+            return _internal_error(error, due.kept)
 
     def _in_order(self, due: list[Due], seconds: float) -> list[Due]:
         """As they came; but from a place of chance if there is no time for all of them.
@@ -118,25 +155,35 @@ class Reaper:
         first = int(self._random() * len(due))
         return due[first:] + due[:first]
 
-    def _result(self, task: RecordTask, batch: _Batch, client: Client) -> Result:
+    def _result(self, due: Due, batch: _Batch, client: Client, dry_run: bool) -> Result:
         """Tries until there is a result, or until no further try may start."""
-        tried, spent, ambiguous = 0, 0.0, False
+        tried, spent, ambiguous, look = 0, 0.0, False, due.look
         answer: Answer | None = None
-        while self._pacer.wait_turn(batch.deadline.last_start) and batch.may_send(task):
+        if dry_run and not look:
+            return Result(Outcome.PLANNED, Reason.DRY_RUN)
+        while self._pacer.wait_turn(batch.deadline.last_start) and batch.may_send(due.task):
             sent_at = self._clock()
-            answer = client.delete(task)
+            answer = _ask(client, due, look)
             latency = self._clock() - sent_at
             tried, spent = tried + answer.sent, spent + latency
-            if not batch.note(task, answer, latency):
+            if not batch.note(due.task, answer, latency):
                 break
             self._tell_pacer(answer, sent_at)
+            if look and answer.on_air is False:
+                if dry_run:
+                    return Result(Outcome.PLANNED, Reason.DRY_RUN, calls=tried)
+                look, answer = False, None  # now delete it, at once
+                continue
             retry = RETRIES.get(answer.error_class or ErrorClass.GONE, _ONCE)
             wait = retry.wait(tried, self._random)
             if tried >= retry.tries or self._clock() + wait > batch.deadline.last_start:
                 break
-            ambiguous = ambiguous or answer.ambiguous
+            ambiguous = ambiguous or (answer.ambiguous and not look)
+            look = due.look  # it may be back on air by then
             self._sleep(wait)
-        return batch.untried() if answer is None else _result_of(answer, tried, spent, ambiguous)
+        if answer is None:
+            return batch.untried(tried, due.kept)
+        return _result_of(answer, look, tried, spent, ambiguous)
 
     def _tell_pacer(self, answer: Answer, sent_at: float) -> None:
         if answer.error_class is ErrorClass.THROTTLED:
@@ -145,11 +192,24 @@ class Reaper:
             self._pacer.answered(sent_at)
 
 
-def _result_of(answer: Answer, tried: int, spent: float, ambiguous: bool) -> Result:
+def _ask(client: Client, due: Due, look: bool) -> Answer:
+    if not look or due.entry is None:
+        return client.delete(due.task)
+    return client.is_live(due.entry.domain_name or "", due.entry.app_name or "", due.task.stream_name)
+
+
+# A look that fails so says something about the API, not about the stream: the task stays due.
+_NO_WORD = (ErrorClass.THROTTLED, ErrorClass.BLOCKED)
+
+
+def _result_of(answer: Answer, look: bool, tried: int, spent: float, ambiguous: bool) -> Result:
     """The result of the last answer; ``ambiguous`` if an earlier try may have deleted the record already."""
     outcome = Outcome.DELETED
     reason: Reason | None = None
-    if answer.error_class is ErrorClass.GONE:
+    if look and answer.error_class not in _NO_WORD:
+        # An error or a timeout counts as on air, as the vendor advises (267/20470).
+        outcome, reason = Outcome.SCHEDULED, Reason.STREAM_IS_LIVE
+    elif answer.error_class is ErrorClass.GONE:
         outcome, reason = Outcome.ALREADY_GONE, Reason.AFTER_RETRY if ambiguous else Reason.NOT_FOUND
     elif answer.error_class is not None:
         outcome = Outcome.FAILED if answer.error_class is ErrorClass.INVALID else Outcome.DEFERRED
@@ -166,30 +226,70 @@ def _result_of(answer: Answer, tried: int, spent: float, ambiguous: bool) -> Res
     )
 
 
-def _internal_error(error: Exception) -> Result:
-    return Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+def _internal_error(error: Exception, kept: bool = False) -> Result:
+    return Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", kept=kept)
 
 
 class _Batch:
     """What the threads of one batch share. Once closed, nothing changes it, however late it comes."""
 
-    def __init__(self, due: list[Due], deadline: Deadline, to_unix: float) -> None:
-        self.due, self.deadline = due, deadline
+    def __init__(self, due: list[Due], pointers: Iterator[Pointer] | None, deadline: Deadline, to_unix: float) -> None:
+        self.deadline = deadline
         self._to_unix = to_unix
-        self._todo = iter(due)
+        self._due, self._todo = due, iter(due)
+        self._claimed: dict[RecordTask, Due] = {}
+        self._seen = {item.task for item in due}
         self._calls: dict[RecordTask, int] = {}
         self._blocked_by: Answer | None = None
         self._broken_by: Exception | None = None
         self._closed = False
         self._report = Report()
         self._lock = threading.Lock()
+        self._pointers = pointers
+        self._is_sweep = pointers is not None
+        self._pointer = self._next_pointer()
 
-    def take(self, now: float) -> Due | None:
-        """The next task to work on; None if there is none, or no time for it."""
+    @property
+    def sweeps(self) -> bool:
+        """Whether the ledger points to anything."""
+        return self._pointer is not None
+
+    def take(self, now: float) -> Due | Pointer | None:
+        """The next thing to work on; None if there is none, or no time for it.
+
+        What a message made due is handed out even if no request may leave any more: the ledger has to be told.
+        """
         with self._lock:
-            if self._closed or self._blocked_by or now > self.deadline.last_start:
+            if self._closed:
                 return None
-            return next(self._todo, None)
+            due = next(self._todo, None)
+            if due is not None or self._blocked_by or now > self.deadline.last_start:
+                return due
+            pointer, self._pointer = self._pointer, self._next_pointer()
+            return pointer
+
+    def _next_pointer(self) -> Pointer | None:
+        try:
+            return next(self._pointers, None) if self._pointers else None
+        except Exception as error:  # noqa: BLE001  the ledger does not answer
+            self._pointers = None
+            self._report.sweep_error = error
+            return None
+
+    def stop_sweep(self, error: Exception) -> None:
+        """Hands out no further pointer."""
+        with self._lock:
+            self._pointer = self._pointers = None
+            self._report.sweep_error = error
+
+    def is_first(self, due: Due) -> bool:
+        """Whether nothing else of this batch led to the task of ``due`` before."""
+        with self._lock:
+            if self._closed or due.task in self._seen:
+                return False
+            self._seen.add(due.task)
+            self._claimed[due.task] = due
+            return True
 
     def may_send(self, task: RecordTask) -> bool:
         """Whether a request for ``task`` may leave now; counts it if so."""
@@ -227,27 +327,34 @@ class _Batch:
                 if result.outcome in (Outcome.DELETED, Outcome.ALREADY_GONE):
                     self._report.lags.append(now + self._to_unix - due.due_at)
 
-    def untried(self) -> Result:
-        """The result of a task for which no request left."""
+    def untried(self, calls: int = 0, kept: bool = False) -> Result:
+        """The result of a task for which no deletion left."""
         if self._blocked_by:
-            code = self._blocked_by.error_code
-            return Result(Outcome.DEFERRED, Reason.BLOCKED, f"not sent: {code} stopped the batch", calls=0)
+            detail = f"not sent: {self._blocked_by.error_code} stopped the batch"
+            return Result(Outcome.DEFERRED, Reason.BLOCKED, detail, calls=calls, kept=kept)
         if self._broken_by:
-            return _internal_error(self._broken_by)
-        return Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, "not sent: too little time was left", calls=0)
+            return _internal_error(self._broken_by, kept)
+        detail = "not sent: too little time was left"
+        return Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, detail, calls=calls, kept=kept)
 
-    def close(self) -> Report:
+    def close(self, now: float) -> Report:
         """Ends the batch, with a result for every task that has none."""
         with self._lock:
             self._closed = True
-            results = self._report.results
-            for due in self.due:
-                if due.task not in results:
-                    calls = self._calls.get(due.task)
-                    results[due.task] = self._abandoned(calls) if calls else self.untried()
-            return self._report
+            report = self._report
+            for due in (*self._due, *self._claimed.values()):
+                if due.task not in report.results:
+                    report.results[due.task] = self._abandoned(due)
+            report.swept = list(self._claimed)
+            left = [due for task, due in self._claimed.items() if report.results[task].outcome is Outcome.DEFERRED]
+            overdue = [due.due_at for due in left] + ([self._pointer.due_at] if self._pointer else [])
+            if self._is_sweep:
+                report.oldest_overdue = max(0.0, now + self._to_unix - min(overdue)) if overdue else 0.0
+            return report
 
-    def _abandoned(self, calls: int) -> Result:
-        return Result(
-            Outcome.DEFERRED, Reason.OUT_OF_TIME, "no answer before the deadline: it may be deleted", calls=calls
-        )
+    def _abandoned(self, due: Due) -> Result:
+        calls = self._calls.get(due.task, 0)
+        if not calls:
+            return self.untried(calls, due.kept)
+        detail = "no answer in time: it may be deleted"
+        return Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, detail, calls=calls, kept=due.kept)

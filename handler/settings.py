@@ -54,8 +54,35 @@ def _switch(value: str) -> bool:
         raise _rule("must be true or false") from None
 
 
-def _ledger(_: str) -> str:
-    raise _rule("is not available in this version: unset it to run without a ledger")
+class Place(BaseModel):
+    """Where the ledger is kept. ``prefix`` ends in a slash, or is empty; ``endpoint`` is a local stand-in's."""
+
+    model_config = ConfigDict(frozen=True)
+    bucket: str
+    prefix: str
+    region: str
+    endpoint: Endpoint | None = None
+
+
+_LEDGER = re.compile(
+    r"cos://(?P<bucket>[a-z0-9-]{1,50}-[0-9]{5,20})/?(?P<prefix>[\w./-]{0,200})\?(?P<query>\S+)", re.ASCII
+)
+
+
+def _ledger(value: str) -> Place:
+    match = _LEDGER.fullmatch(value)
+    query = dict(pair.partition("=")[::2] for pair in match["query"].split("&")) if match else {}
+    if (
+        match is None
+        or not re.fullmatch(r"[a-z0-9-]+", query.get("region", ""))
+        or query.keys() - {"region", "endpoint"}
+    ):
+        raise _rule("must be cos://BUCKET-APPID/prefix?region=ap-guangzhou")
+    prefix = match["prefix"].strip("/")
+    endpoint = _endpoint(query["endpoint"]) if "endpoint" in query else None
+    return Place(
+        bucket=match["bucket"], prefix=f"{prefix}/" if prefix else "", region=query["region"], endpoint=endpoint
+    )
 
 
 _A_YEAR = 366 * 86_400
@@ -72,7 +99,7 @@ class Settings(BaseModel):
     )
     max_qps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 200.0
     concurrency: Annotated[int, Field(ge=1, le=512)] = 32
-    ledger: Annotated[str | None, BeforeValidator(_ledger)] = None
+    ledger: Annotated[Place | None, BeforeValidator(_ledger)] = None
     end_margin_seconds: Seconds = 600.0
     grace_seconds: Seconds = 1_800.0
     give_up_after_seconds: Seconds = 604_800.0

@@ -60,11 +60,12 @@ class Invocation:
         self.latency_ms_p95 = _rounded(_percentile(latencies, 0.95), 1000)
         self.latency_ms_max = _rounded(_percentile(latencies, 1.00), 1000)
         self.lag_s_p95 = _rounded(_percentile(lags, 0.95), 1)
+        self.oldest_overdue_s = _rounded(report.oldest_overdue, 1)
 
     def write_tasks(self, lines: Iterable[Line], problems_only: bool) -> Counter[str]:
         """Counts ``lines``, and writes a ``reaper_task`` line for each, as far as the platform's log has room.
 
-        Returns how often which reason deferred one.
+        Returns how often which reason deferred one that no ledger holds.
         """
         wanted = 0
         deferred_for: Counter[str] = Counter()
@@ -72,7 +73,7 @@ class Invocation:
         others: list[tuple[int, str]] = []
         for number, line in enumerate(lines):
             self._count(line.result.outcome)
-            if line.result.outcome is Outcome.DEFERRED and line.result.reason:
+            if line.result.outcome is Outcome.DEFERRED and line.result.reason and not line.result.kept:
                 deferred_for[line.result.reason.value] += 1
             problem = line.result.outcome in PROBLEMS
             if problem or not problems_only:

@@ -7,6 +7,7 @@ produce is read.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from handler.model import Reason, Rejection, shown
 
 UNDERSTOOD = (
     'a timer ("Type": "Timer"), CKafka or CMQ topic ("Records"), EventBridge ("specversion" or "EventList"), '
-    'a dead letter ("Body.ClientContext"), or the message itself ("type", or "event_type" of a CSS callback)'
+    'HTTP ("httpMethod"), a dead letter ("Body.ClientContext"), '
+    'or the message itself ("type", or "event_type" of a CSS callback)'
 )
 DEFAULT_TIME_LIMIT = 60.0
 MAX_TIME_LIMIT = 86_400.0  # asynchronous functions may run for a day
@@ -37,11 +39,20 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What came to the function URL. ``body`` is None where it is missing or cannot be decoded."""
+
+    method: str
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one invocation received. ``source`` names the trigger as telemetry does."""
+    """What one invocation received. ``source`` names the trigger as telemetry does; ``request`` is set for HTTP."""
 
     source: str
     messages: list[Message]
+    request: HttpRequest | None = None
 
 
 def read(event: object) -> Delivery:
@@ -53,7 +64,7 @@ def read(event: object) -> Delivery:
         event = original
     if isinstance(event, dict):
         # A message may bring any fields of its own: what says that it is one is not taken for an envelope.
-        for envelope in (_timer, _eventbridge, _direct, _records):
+        for envelope in (_timer, _eventbridge, _direct, _http, _records):
             delivery = envelope(event)
             if delivery is not None:
                 return delivery
@@ -204,6 +215,24 @@ def _connector_body(data: object, event: Mapping[str, object]) -> object:
     if isinstance(data, str) and '"msgBody"' in data:
         data = _json(data)
     return data["msgBody"] if isinstance(data, dict) and "msgBody" in data else event
+
+
+# -- HTTP --------------------------------------------------------------------------------------
+
+
+def _http(event: Mapping[str, object]) -> Delivery | None:
+    """A function URL's request (583/96099), or one of the older gateway, which may be Base64."""
+    method = event.get("httpMethod")
+    if not isinstance(method, str):
+        return None
+    body = event.get("body")
+    if isinstance(body, str) and event.get("isBase64Encoded") is True:
+        try:
+            body = base64.b64decode(body, validate=True).decode()
+        except ValueError:
+            body = None
+    text = body if isinstance(body, str) else None
+    return Delivery("http", [Message(f"http:{_digest(body)}", text)], HttpRequest(method.upper()[:16], text))
 
 
 # -- shared ------------------------------------------------------------------------------------

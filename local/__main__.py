@@ -62,9 +62,49 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("--context", type=_json_file, default={}, metavar="FILE", help="the context; default: {}")
     invoke.set_defaults(run=_invoke)
 
+    _add_ledger(commands.add_parser("ledger", help="look into the ledger that REAPER_LEDGER names, and mend it"))
+
     events = commands.add_parser("events", help="list the sample events")
     events.set_defaults(run=_events)
     return parser
+
+
+def _add_ledger(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: str, text: str, *, as_json: bool = False, dry_run: bool = False) -> Any:
+        added = commands.add_parser(name, help=text, description=text)
+        if as_json:
+            added.add_argument("--json", action="store_true", dest="as_json", help="for programs")
+        if dry_run:
+            added.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+        added.set_defaults(run=lambda options: _ledger(run, options))
+        return added
+
+    command("status", "status", "counts: tasks, due, without a due time, dead letters", as_json=True)
+    show = command("show", "show", "what is known of a stream's tasks, or of one")
+    show.add_argument("stream_name", metavar="STREAM")
+    show.add_argument("task_id", metavar="TASK", type=int, nargs="?")
+    command("due", "due", "what is due now, the oldest first", as_json=True)
+    command("dead", "dead", "the dead letters", as_json=True)
+    for name, text in (
+        ("requeue", "make dead tasks due again, now: the next sweep tries them"),
+        ("drop", "forget dead letters for good"),
+    ):
+        letters = command(name, name, text, dry_run=True)
+        letters.add_argument("keys", metavar="KEY", nargs="*", help="as `ledger dead` lists them")
+        letters.add_argument("--all", action="store_true", dest="everything")
+    read = command("import", "import_csv", "schedule every row of a CSV file: stream_name,task_id,due", dry_run=True)
+    read.add_argument("path", metavar="FILE.csv", type=Path)
+    command("export", "export", "every task as CSV")
+    command("reindex", "reindex", "rebuild the pointers from the entries", dry_run=True)
+
+
+def _ledger(name: str, options: argparse.Namespace) -> int:
+    from local import ledger
+
+    given = {key: value for key, value in vars(options).items() if key != "run"}
+    return ledger.run(getattr(ledger, name), **given)
 
 
 def _demo(_: argparse.Namespace) -> int:

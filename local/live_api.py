@@ -276,6 +276,7 @@ class LiveStandIn:
             self.calls: list[Call] = []
             self.headers: list[Mapping[str, str]] = []  # of every request, by lower-case name
             self._plans: list[_Plan] = []
+            self.gate: Callable[[str], Fault | None] = lambda _: None  # asked about the action of every call
             self._windows: dict[str, deque[float]] = {}
             self.secrets.clear()
             self.secrets[SECRET_ID] = (SECRET_KEY, SESSION_TOKEN)
@@ -362,6 +363,9 @@ class LiveStandIn:
         window.append(now)
 
     def _next_fault(self, action: str, params: Mapping[str, Any]) -> Fault:
+        gated = self.gate(action)
+        if gated:
+            return gated
         for plan in self._plans:
             if plan.takes(action, params):
                 plan.times -= 1

@@ -10,6 +10,7 @@ import time
 from rich.console import Console
 
 from local import console
+from local.cos import CosStandIn
 from local.live_api import Call, LiveStandIn, Stream
 
 
@@ -27,12 +28,12 @@ def serve(port: int, qps: float | None, recordings: list[tuple[str, int]], on_ai
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
-    with stand_in:
+    with stand_in, CosStandIn() as cos:
         for stream_name in on_air:
             stand_in.state.push(Stream(stream_name))
         for stream_name, task_id in recordings:
             stand_in.state.add(stream_name, task_id, stopped=stream_name not in on_air)
-        for name, value in stand_in.environment.items():
+        for name, value in {**stand_in.environment, "REAPER_LEDGER": f"'{cos.ledger}'"}.items():
             print(f"export {name}={value}", flush=True)
         log.print(
             f"serving the Live API on {stand_in.url}: export the lines above (in a shell of its own), stop with Ctrl-C"

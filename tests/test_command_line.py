@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -132,8 +133,8 @@ def test_serve_prints_what_to_export_and_logs_calls() -> None:
     )  # fmt: skip
     try:
         assert serve.stdout
-        lines = [serve.stdout.readline() for _ in range(5)]
-        exported = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+        lines = [serve.stdout.readline() for _ in range(6)]
+        exported = dict(shlex.split(line)[1].split("=", 1) for line in lines)
         assert exported["REAPER_LIVE_ENDPOINT"].startswith("http://127.0.0.1:")
         done = subprocess.run(
             [sys.executable, "-m", "local", "invoke", "-"], cwd=ROOT, input=json.dumps(stream_end()),

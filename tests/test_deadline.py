@@ -98,15 +98,6 @@ def test_no_more_requests_are_in_flight_than_allowed(api: LiveStandIn, monkeypat
     assert 0.6 <= time.monotonic() - began < 1.5
 
 
-def test_blocked_ends_waiting_retries_at_once(api: LiveStandIn) -> None:
-    api.misbehave(Fault(error="InternalError"), times=99, task_id=1)
-    api.misbehave(Fault(error="AuthFailure.TokenFailure", delay=0.1), task_id=2)
-    done = run([stream_end(task_id=1), stream_end(task_id=2), *(stream_end(task_id=9) for _ in range(3))])
-    assert {outcome for outcome, _ in done.outcomes} <= {"deferred", "already_gone"}
-    assert done.outcomes[1] == ("deferred", "blocked")
-    assert len(api.calls) <= 4
-
-
 def test_a_mistake_of_ours_loses_no_task(api: LiveStandIn) -> None:
     api.state.add(STREAM, TASK)
 

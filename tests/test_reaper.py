@@ -14,7 +14,7 @@ from handler.ledger import Due
 from handler.live import Answer
 from handler.model import Outcome, Reason, RecordTask, Report
 from handler.pacer import Pacer
-from handler.reaper import Deadline, Reaper, Retry
+from handler.reaper import Deadline, Reaper, Retry, Work
 
 OK = Answer(request_id="r")
 LOST = Answer(ErrorClass.TRANSIENT, "ClientNetworkError", "lost", ambiguous=True)
@@ -33,9 +33,16 @@ class Client:
         self.asked.append(task.task_id)
         return self._answer(task)
 
+    def is_live(self, domain_name: str, app_name: str, stream_name: str) -> Answer:
+        raise AssertionError("nothing here is due because of a hint")
+
 
 def due(count: int) -> list[Due]:
     return [Due(RecordTask("room", number), time.time()) for number in range(count)]
+
+
+def todo(due: list[Due]) -> Work:
+    return Work(due, lambda _, result: result, None, lambda _: None)
 
 
 def work(
@@ -45,7 +52,7 @@ def work(
     reaper = Reaper(pacer, Crew(), time.monotonic, time.sleep, lambda: 0.0)
     now = time.monotonic()
     deadline = Deadline(0.1, now + seconds - 0.1, now + seconds)
-    return reaper.work_off(due(count), lambda: client, time.time(), deadline, hands), reaper
+    return reaper.work_off(todo(due(count)), lambda: client, time.time(), deadline, hands), reaper
 
 
 def test_an_answer_after_the_end_changes_neither_the_report_nor_the_pace_nor_sends_again() -> None:
@@ -97,6 +104,27 @@ def test_blocked_ends_the_batch_at_once() -> None:
     assert report.results[RecordTask("room", 50)].calls == 0
 
 
+def test_blocked_ends_retries_that_wait() -> None:
+    blocked = threading.Event()
+
+    def answer(task: RecordTask) -> Answer:
+        if task.task_id == 0:
+            return LOST
+        time.sleep(0.1)
+        blocked.set()
+        return BLOCKED
+
+    def wait(_: float) -> None:
+        blocked.wait(2)
+
+    client = Client(answer)
+    reaper = Reaper(Pacer(1000, time.monotonic, time.sleep), Crew(), time.monotonic, wait, lambda: 0.1)
+    now = time.monotonic()
+    report = reaper.work_off(todo(due(2)), lambda: client, time.time(), Deadline(0.1, now + 3, now + 4), 2)
+    assert sorted(client.asked) == [0, 1]
+    assert [report.results[item.task].reason for item in due(2)] == [Reason.TRANSIENT, Reason.BLOCKED]
+
+
 def test_a_network_that_fails_fast_does_not_speed_up_the_pace() -> None:
     pacer = Pacer(1000, time.monotonic, time.sleep)
     pacer._rate = 100.0
@@ -115,12 +143,12 @@ def test_a_client_that_cannot_be_made_is_told_as_what_it_is_and_costs_the_next_b
     def broken() -> Client:
         raise MemoryError("no room")
 
-    first = reaper.work_off(due(3), broken, time.time(), deadline(), 2)
+    first = reaper.work_off(todo(due(3)), broken, time.time(), deadline(), 2)
     assert {(result.reason, result.detail) for result in first.results.values()} == {
         (Reason.INTERNAL_ERROR, "MemoryError: no room")
     }
     began = time.monotonic()
-    second = reaper.work_off(due(3), lambda: Client(lambda _: OK), time.time(), deadline(), 2)
+    second = reaper.work_off(todo(due(3)), lambda: Client(lambda _: OK), time.time(), deadline(), 2)
     assert time.monotonic() - began < 1
     assert {result.outcome for result in second.results.values()} == {Outcome.DELETED}
 

@@ -40,7 +40,7 @@ EXPECTED = {
     "eventbridge_batch.json": [DELETED, DELETED],
     "eventbridge_ckafka_stream_end.json": [DELETED],
     "eventbridge_custom_retention_expiry.json": [DELETED],
-    "http_css_push_interrupted.json": ["rejected: unknown_envelope"],
+    "http_css_push_interrupted.json": ["rejected: forbidden"],
     "timer_retention_expiry.json": [DELETED, DELETED],
     "timer_retention_expiry_not_due_yet.json": ["rejected: not_due_yet"],
     "timer_sweep.json": ["ignored: no_ledger"],

@@ -73,9 +73,28 @@ def test_a_bad_value_is_named_with_its_rule_in_one_line(name: str, value: str) -
     assert len(str(caught.value)) > len(name) + len(value) + 10
 
 
-def test_a_ledger_is_not_silently_ignored() -> None:
-    with pytest.raises(SettingsError, match=r"^REAPER_LEDGER=.*not available"):
-        Settings.read({"REAPER_LEDGER": "cos://b-125/reaper?region=ap-guangzhou"})
+@pytest.mark.parametrize(
+    ("value", "bucket", "prefix"),
+    [
+        ("cos://reaper-1250000000?region=ap-guangzhou", "reaper-1250000000", ""),
+        ("cos://reaper-1250000000/?region=ap-guangzhou", "reaper-1250000000", ""),
+        ("cos://b-1-1250000000/live/reaper/?region=ap-guangzhou", "b-1-1250000000", "live/reaper/"),
+    ],
+)
+def test_a_ledger_is_a_prefix_of_a_bucket(value: str, bucket: str, prefix: str) -> None:
+    place = Settings.read({"REAPER_LEDGER": value}).ledger
+    assert place
+    assert (place.bucket, place.prefix, place.region, place.endpoint) == (bucket, prefix, "ap-guangzhou", None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["memory", "cos://bucket/x?region=a", "cos://b-1250000000/x", "cos://b-1250000000/x?region=",
+     "cos://b-1250000000/x?region=a&retries=3", "cos://b-1250000000/x?region=a&endpoint=ftp://x", "s3://b-1250000000?region=a"],
+)  # fmt: skip
+def test_a_ledger_that_cannot_be_meant_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^REAPER_LEDGER="):
+        Settings.read({"REAPER_LEDGER": value})
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,6 @@ def test_an_empty_timer_message_is_a_sweep(message: object) -> None:
 
 
 UNKNOWN = {
-    "http": {"httpMethod": "POST", "path": "/", "headers": {}, "queryString": {}, "body": json.dumps(EVENT)},
     "cos": {"Records": [{"cos": {"cosObject": {}}, "event": {}}]},
     "cls": {"clslogs": {"data": "H4sI"}},
     "empty object": {},

@@ -77,6 +77,7 @@ def a_stand_in_of_its_own_process() -> Iterator[Connection]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_full_delivery_is_worked_off_at_the_allowed_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[object] = [stream_end(stream_of(task_id), task_id) for task_id in range(1, TASKS + 1)]
     for place in range(100):

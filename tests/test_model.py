@@ -1,0 +1,229 @@
+"""Random lives of both stand-ins against a small model of what must be true of every one.
+
+Nothing is deleted before any assertion or its end, nothing on a hint while it is on air, and in the end nothing that is
+due is left over. What was raised is delivered again, as the platform would.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from handler.app import build
+from local.cos import CosFault, CosStandIn
+from local.live_api import Fault, LiveStandIn, Stream
+from tests.support import FakeClock, ckafka, push_callback, retention_expiry, run, stream_end, timer
+from tests.test_ledger import HOUR, MINUTE, SWEEP, World, bucket, iter_random, world
+
+__all__ = ["bucket", "world"]
+NEVER = float("inf")
+STREAMS = ["room-a", "room-b"]
+MARGIN = 600.0
+_FEW = st.integers(1, 4)
+
+streams = st.sampled_from(STREAMS)
+hours = st.sampled_from([0.1, 1.0, 3.0])
+
+
+class Lives(RuleBasedStateMachine):
+    """``asserted``: from when on a record has to go; ``allowed``: from when on it may; ``hinted``: worth a look."""
+
+    cos: CosStandIn
+    api: LiveStandIn
+    clock: FakeClock
+
+    @initialize()
+    def begin(self) -> None:
+        self.cos.reset()
+        self.api.reset()
+        self.clock.now = FakeClock().now
+        self.handlers = [build(clock=self.clock, sleep=lambda _: None, random=iter_random()) for _ in range(2)]
+        self.created: dict[int, tuple[str, float]] = {}
+        self.asserted: dict[int, float] = {}
+        self.allowed: dict[int, float] = {}
+        self.hinted: set[int] = set()
+        self.again: list[object] = []
+        self.offset = 0
+
+    # -- the world
+
+    @rule(stream=streams, end=st.one_of(st.none(), hours))
+    def a_recording_is_created(self, stream: str, end: float | None) -> None:
+        task_id = len(self.created) + 1
+        self.created[task_id] = (stream, self.clock.now)
+        self.api.state.add(stream, task_id)
+        fields: dict[str, object] = {} if end is None else {"end_time": self.clock.now + end * HOUR}
+        if end is not None:
+            self._assert(task_id, self.clock.now + end * HOUR + MARGIN)
+        self._deliver(
+            ckafka(
+                {
+                    "type": "task-created", "stream_name": stream, "task_id": task_id, "start_time": self.clock.now,
+                    "domain_name": "push.example.com", "app_name": "live", **fields,
+                },
+                first_offset=self._next(),
+            )
+        )  # fmt: skip
+
+    @rule(stream=streams)
+    def a_push_begins(self, stream: str) -> None:
+        self.api.state.push(Stream(stream))
+
+    @rule(stream=streams, late=st.sampled_from([0.0, HOUR]))
+    def a_push_breaks_off(self, stream: str, late: float) -> None:
+        self.api.state.interrupt(Stream(stream))
+        at = self.clock.now - late
+        self.hinted |= {task for task, (name, start) in self.created.items() if name == stream and start <= at}
+        callback = {**push_callback(0), "stream_id": stream, "event_time": at}
+        self._deliver(ckafka(callback, first_offset=self._next()))
+
+    @precondition(lambda self: self.created)
+    @rule(data=st.data())
+    def the_backend_ends_a_task(self, data: st.DataObject) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.created)))
+        self._assert(task_id, self.clock.now)
+        self._deliver(ckafka(stream_end(self.created[task_id][0], task_id), first_offset=self._next()))
+
+    @rule(stream=streams)
+    def the_backend_ends_a_stream(self, stream: str) -> None:
+        for task_id, (name, start) in self.created.items():
+            if name == stream and start <= self.clock.now:
+                self._may(task_id, self.clock.now)  # has to only if the ledger knows it, which faults may delay
+        ended = {"type": "stream-end", "stream_name": stream, "ended_at": self.clock.now}
+        self._deliver(ckafka(ended, first_offset=self._next()))
+
+    @precondition(lambda self: self.created)
+    @rule(data=st.data(), after=hours)
+    def a_retention_is_set(self, data: st.DataObject, after: float) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.created)))
+        at = self.clock.now + after * HOUR
+        self._assert(task_id, at)
+        event = retention_expiry(stream_name=self.created[task_id][0], task_id=task_id, expires_at=at)
+        self._deliver(ckafka(event, first_offset=self._next()))
+
+    @rule(seconds=st.sampled_from([7.0, 10 * MINUTE, HOUR]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(which=st.sampled_from([0, 1]))
+    def a_timer_sweeps(self, which: int) -> None:
+        self._deliver(SWEEP, which)
+
+    @rule(
+        code=st.sampled_from(["InternalError", "FailedOperation.AlterTaskState", "AuthFailure"]),
+        times=st.integers(1, 4),
+    )
+    def the_api_has_a_bad_moment(self, code: str, times: int) -> None:
+        self.api.misbehave(Fault(error=code), times=times)
+
+    @rule(how=st.sampled_from([CosFault(status=503), CosFault(silent=True), CosFault(status=503, times=5)]))
+    def cos_has_a_bad_moment(self, how: CosFault) -> None:
+        self.cos.faults.append(CosFault(how.status, how.silent, times=how.times))
+
+    @precondition(lambda self: self.again)
+    @rule()
+    def the_platform_delivers_again(self) -> None:
+        self._deliver(self.again.pop(0))
+
+    # -- the model
+
+    def _assert(self, task_id: int, at: float) -> None:
+        self.asserted[task_id] = min(at, self.asserted.get(task_id, NEVER))
+        self._may(task_id, at)
+
+    def _may(self, task_id: int, at: float) -> None:
+        self.allowed[task_id] = min(at, self.allowed.get(task_id, NEVER))
+
+    def _next(self) -> int:
+        self.offset += 1
+        return self.offset
+
+    def _deliver(self, event: object, which: int = 0) -> None:
+        before = set(self.api.state.recordings)
+        done = run(event, {}, self.handlers[which])
+        if done.raised:
+            self.again.append(event)
+        for task_id in before - set(self.api.state.recordings):
+            stream, _ = self.created[task_id]
+            on_air = self.api.state.streams.get(Stream(stream)) == "active"
+            said = self.allowed.get(task_id, NEVER) <= self.clock.now
+            assert said or (task_id in self.hinted and not on_air), f"task {task_id} was deleted too early"
+
+    @invariant()
+    def a_truth_with_a_due_time_has_its_pointer(self) -> None:
+        if self.cos.faults:
+            return
+        pointers = set(self.cos.keys("due/"))
+        for key in self.cos.keys("tasks/"):
+            index = json.loads(self.cos.body(key))["index"]
+            assert index is None or index in pointers
+
+    def teardown(self) -> None:
+        if not hasattr(self, "again"):
+            return
+        self.cos.faults.clear()
+        with self.api._lock:
+            self.api._plans.clear()
+        while self.again:
+            self._deliver(self.again.pop(0))
+        for _ in range(8):
+            self.clock.now += HOUR
+            self._deliver(SWEEP)
+        due = {task for task, at in self.asserted.items() if at <= self.clock.now - HOUR}
+        assert not due & set(self.api.state.recordings), "a task was lost"
+
+
+def test_random_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    with CosStandIn(clock=clock) as cos, LiveStandIn(clock=clock, qps=100_000) as api:
+        monkeypatch.setenv("REAPER_LEDGER", cos.ledger)
+        monkeypatch.setenv("REAPER_CONCURRENCY", "2")
+        for name, value in api.environment.items():
+            monkeypatch.setenv(name, value)
+        Lives.cos, Lives.api, Lives.clock = cos, api, clock
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            Lives,
+            settings=settings(
+                max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            ),
+        )
+
+
+def test_two_sweeps_at_once_lose_nothing_and_tell_no_deletion_twice(world: World) -> None:
+    count = 40
+    for task_id in range(1, count + 1):
+        world.api.state.add(f"room-{task_id}", task_id)
+    soon = world.clock.now + MINUTE
+    world.does(
+        ckafka(*(retention_expiry(stream_name=f"room-{n}", task_id=n, expires_at=soon) for n in range(1, count + 1)))
+    )
+    world.clock.now += 3 * MINUTE
+    told: list[Any] = []
+
+    def sweep() -> None:
+        handler = build(clock=world.clock, sleep=lambda _: None, random=iter_random())
+        told.append(handler(timer(""), {}))
+
+    threads = [threading.Thread(target=sweep) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(line["deleted"] for line in told) == count
+    assert not world.api.state.recordings
+    assert sum(line["api_calls"] for line in told) <= 2 * count
+    world.sweep_after(30 * MINUTE)
+    assert world.cos.keys() == []
