@@ -1,4 +1,4 @@
-"""``python -m local demo``: every sample event against a stand-in, and what became of every task."""
+"""``python -m local demo``: every sample event against a stand-in, then the same world with a ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.markup import escape
 from handler.app import Handler, RedeliveryNeeded, build
 from handler.model import Outcome, Reason
 from handler.settings import PREFIX
-from local import console, samples
+from local import console, samples, story
 from local.live_api import LiveStandIn
 
 
@@ -46,6 +46,7 @@ def demo() -> int:
         for sample in played:
             totals += _play(sample, handler, out)
         _show_totals(totals, stand_in, recorded, out)
+    story.tell(out)
     return 0
 
 

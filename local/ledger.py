@@ -125,7 +125,7 @@ def dead(ledger: CosLedger, *, as_json: bool) -> int:
 # -- doing -------------------------------------------------------------------------------------
 
 
-def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool) -> int:
+def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool, now: float | None = None) -> int:
     """Makes dead tasks due again, now; the next sweep tries them. A dead message has to be mended and sent anew."""
     for key, letter in _chosen(ledger, keys, everything):
         if "task_id" not in letter:
@@ -135,7 +135,13 @@ def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bo
             continue
         entry = _entry_of_letter(letter)
         fresh = replace(
-            entry, asserted_at=time.time(), not_before=None, first_due_at=None, tries=0, failures=(), index=None
+            entry,
+            asserted_at=time.time() if now is None else now,
+            not_before=None,
+            first_due_at=None,
+            tries=0,
+            failures=(),
+            index=None,
         )
         if not dry_run:
             ledger.write(fresh)

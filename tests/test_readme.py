@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from handler import messages
 from handler.error_codes import ErrorClass
 from handler.messages import TYPES
 from handler.model import Outcome, Reason
 from handler.settings import PREFIX, Settings
+from local import samples
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,3 +44,23 @@ def test_every_setting_is_explained_with_its_default() -> None:
 
 def test_every_event_type_is_explained() -> None:
     assert [kind for kind in first_column("## The event contract") if kind in TYPES] == list(TYPES)
+
+
+def test_the_python_producer_sends_what_the_contract_takes() -> None:
+    """The example runs, with a producer that keeps what it is given instead of sending it."""
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "producers.md").read_text(encoding="utf-8"), re.DOTALL)
+    sent: list[str] = []
+
+    class Producer:
+        def __init__(self, _: dict[str, str]) -> None: ...
+
+        def produce(self, topic: str, key: str, value: str) -> None:
+            sent.append(value)
+
+        def flush(self) -> None: ...
+
+    example = code.replace("from confluent_kafka import Producer\n", "")
+    exec(compile(example, "producers.md", "exec"), {"Producer": Producer})
+    [event] = messages.read(sent[0], samples.MOMENT)
+    assert isinstance(event, messages.TaskCreated)
+    assert (event.stream_name, event.task_id, event.end_time) == ("room-1", 7, 1_795_356_000)
