@@ -120,7 +120,7 @@ class CosStandIn:
 
     def _serve(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         method, key = environ["REQUEST_METHOD"], environ["PATH_INFO"].lstrip("/")
-        fault = self._next_fault(method)
+        fault = self.gate(method) or self._next_fault(method)
         if fault:
             time.sleep(fault.delay)
         refusal = (fault.status if fault else 0) or _refused(environ, key)
@@ -139,9 +139,6 @@ class CosStandIn:
 
     def _next_fault(self, method: str) -> CosFault | None:
         with self._lock:
-            gated = self.gate(method)
-            if gated:
-                return gated
             for fault in self.faults:
                 if fault.takes(method):
                     fault.times -= 1

@@ -8,16 +8,18 @@ import os
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 
 from handler import messages
@@ -27,6 +29,7 @@ from handler.model import RecordTask, Rejection
 from handler.settings import Settings, SettingsError
 
 HANDS = 16
+PAGE = 1_000
 COLUMNS = ("stream_name", "task_id", "due")
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -161,39 +164,48 @@ def drop(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool)
 
 def import_csv(ledger: CosLedger, *, path: Path, dry_run: bool) -> int:
     """Schedules every row of a CSV file; run again after an interruption, it does only what is left."""
+
+    def schedule(row: tuple[int, dict[str, str]]) -> str:
+        """ "imported", "known", or what is wrong with the row."""
+        entry = _entry_of_row(row[1])
+        if isinstance(entry, str):
+            return f"{path}:{row[0]}: {entry}"
+        known = ledger.read(entry.task)
+        wanted = (known or Entry(entry.task)).asserted(entry.asserted_at or 0.0, entry.because)
+        if wanted == known:
+            return "known"
+        if not dry_run:
+            ledger.write(wanted)
+        return "imported"
+
+    counts: Counter[str] = Counter()
+    with ThreadPoolExecutor(HANDS) as pool, Progress(console=err, transient=True) as progress:
+        bar = progress.add_task("importing", total=None)
+        for rows in _pages(path):
+            for told in pool.map(schedule, rows):
+                if told not in ("imported", "known"):
+                    err.print(f"[red]{escape(told)}[/]")
+                    told = "bad"
+                counts[told] += 1
+            progress.update(bar, advance=len(rows), description=f"{sum(counts.values())} rows")
+    out.print(
+        f"{_would(dry_run)}imported {counts['imported']} tasks; {counts['known']} were known already; "
+        f"{counts['bad']} rows are bad"
+    )
+    return 1 if counts["bad"] else 0
+
+
+def _pages(path: Path) -> Iterator[list[tuple[int, dict[str, str]]]]:
+    """The rows of a CSV file with their line numbers, a page at a time: the file may be large."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-                raise UsageError(
-                    f"{path}: the first line must name {', '.join(COLUMNS)}; missing: {', '.join(missing)}"
-                )
-            rows = [(reader.line_num, row) for row in reader]
+                raise UsageError(f"{path}: the first line must name {', '.join(COLUMNS)}; {', '.join(missing)} missing")
+            while rows := [(reader.line_num, row) for row in islice(reader, PAGE)]:
+                yield rows
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    bad = 0
-    good: list[Entry] = []
-    for line, row in rows:
-        entry = _entry_of_row(row)
-        if isinstance(entry, str):
-            bad += 1
-            err.print(f"{path}:{line}: [red]{escape(entry)}[/]")
-        else:
-            good.append(entry)
-
-    def schedule(entry: Entry) -> bool:
-        known = ledger.read(entry.task)
-        wanted = (known or Entry(entry.task)).asserted(entry.asserted_at or 0.0, entry.because)
-        if wanted == known:
-            return False
-        if not dry_run:
-            ledger.write(wanted)
-        return True
-
-    with ThreadPoolExecutor(HANDS) as pool:
-        done = sum(track(pool.map(schedule, good), "importing", total=len(good), console=err))
-    out.print(f"{_would(dry_run)}imported {done} tasks; {len(good) - done} were known already; {bad} rows are bad")
-    return 1 if bad else 0
 
 
 def reindex(ledger: CosLedger, *, dry_run: bool) -> int:

@@ -326,11 +326,12 @@ class LiveStandIn:
         request_id = str(uuid.uuid4())
         action, params, fault, code = headers.get("x-tc-action", ""), _decoded(body), Fault(), ""
         shown = params if isinstance(params, dict) else {}
+        gated = self.gate(action)
         with self._lock:
             try:
                 self._admit(action, headers, body)
                 _check(ACTIONS[action], params)
-                fault = self._next_fault(action, shown)
+                fault = gated or self._next_fault(action, shown)
                 response = self._act(action, shown, fault)
             except (ApiError, tc3.AuthFailure) as error:
                 code = error.code
@@ -363,9 +364,6 @@ class LiveStandIn:
         window.append(now)
 
     def _next_fault(self, action: str, params: Mapping[str, Any]) -> Fault:
-        gated = self.gate(action)
-        if gated:
-            return gated
         for plan in self._plans:
             if plan.takes(action, params):
                 plan.times -= 1

@@ -227,3 +227,57 @@ def test_two_sweeps_at_once_lose_nothing_and_tell_no_deletion_twice(world: World
     assert sum(line["api_calls"] for line in told) <= 2 * count
     world.sweep_after(30 * MINUTE)
     assert world.cos.keys() == []
+
+
+def _another(world: World, what: str) -> object:
+    """What happens while a sweep is at work."""
+    if what == "a sweep":
+        return SWEEP
+    if what == "an end":
+        return ckafka(stream_end("plain", 1), first_offset=90)
+    return ckafka({**push_callback(0), "stream_id": "hinted", "event_time": world.clock.now - 10}, first_offset=91)
+
+
+@pytest.mark.parametrize("what", ["a sweep", "an end", "an interruption"])
+def test_whatever_comes_between_any_two_requests_of_a_sweep_nothing_is_lost_or_told_twice(
+    world: World, what: str
+) -> None:
+    """At each request of the sweep in turn, the other runs from its beginning to its end before that is answered."""
+    at, requests = 0, 1
+    while at < requests:
+        at += 1
+        world.cos.reset()
+        world.api.reset()
+        for task_id, name in enumerate(("plain", "busy", "hinted"), 1):
+            world.api.state.add(name, task_id)
+        world.api.misbehave(Fault(error="FailedOperation.AlterTaskState"), task_id=2)
+        soon = world.clock.now + MINUTE
+        created = world.created(stream_name="hinted", task_id=3, end_time=world.clock.now + 24 * HOUR)
+        world.does(
+            ckafka(
+                *(retention_expiry(stream_name=n, task_id=t, expires_at=soon) for t, n in ((1, "plain"), (2, "busy")))
+            )
+        )
+        world.does(ckafka(created, first_offset=10))
+        world.clock.now += 5
+        world.does(ckafka({**push_callback(0), "stream_id": "hinted", "event_time": world.clock.now}, first_offset=20))
+        world.clock.now += HOUR
+        seen, told = [0], list[dict[str, Any]]()
+        other = build(clock=world.clock, sleep=lambda _: None, random=iter_random())
+
+        def between(_: str, at: int = at, seen: list[int] = seen, told: list[Any] = told, other: Any = other) -> None:
+            seen[0] += 1
+            if seen[0] == at:
+                told += run(_another(world, what), {}, other).tasks
+
+        world.cos.gate = world.api.gate = between
+        told += run(SWEEP, {}, world.handler).tasks
+        requests = seen[0]
+        world.cos.gate = world.api.gate = lambda _: None
+        for _ in range(12):
+            told += world.sweep_after(HOUR).tasks
+        told += world.sweep_after(24 * HOUR).tasks
+        assert not world.api.state.recordings, at
+        deleted = [line["task_id"] for line in told if line["outcome"] == "deleted"]
+        assert sorted(deleted) == ["1", "2", "3"], at
+        assert world.cos.keys("tasks/") == [], at
