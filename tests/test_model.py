@@ -238,6 +238,7 @@ def _another(world: World, what: str) -> object:
     return ckafka({**push_callback(0), "stream_id": "hinted", "event_time": world.clock.now - 10}, first_offset=91)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["a sweep", "an end", "an interruption"])
 def test_whatever_comes_between_any_two_requests_of_a_sweep_nothing_is_lost_or_told_twice(
     world: World, what: str
