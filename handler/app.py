@@ -146,8 +146,8 @@ class _Instance:
         from handler import cos_ledger  # heavy: only where a ledger is configured
 
         session = self._session.made_for(settings.concurrency, cos_ledger.new_session)
-        timeout = deadline.request_timeout / 2
-        return cos_ledger.CosLedger(settings.ledger, session, timeout, self._sleep, self._random)
+        bucket = cos_ledger.Bucket(settings.ledger, session, deadline.request_timeout / 2, self._sleep, self._random)
+        return cos_ledger.CosLedger(bucket, self._random)
 
     def _decide(
         self,

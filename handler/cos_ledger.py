@@ -61,21 +61,13 @@ class CosLedger:
 
     keeps = True
 
-    def __init__(
-        self,
-        place: Place,
-        session: Session,
-        timeout: float,
-        sleep: Callable[[float], None],
-        random: Callable[[], float],
-    ) -> None:
+    def __init__(self, bucket: Bucket, random: Callable[[], float]) -> None:
         """
         Args:
-            place: bucket, prefix and region; what is below is ``bucket``, for tools that look into it.
-            session: from ``new_session``.
-            timeout: seconds for one request.
+            bucket: where it is kept; tools that look into it find it under this name.
+            random: returns a number from 0 to 1; makes the keys of pointers unique.
         """
-        self.bucket = Bucket(place, session, timeout, sleep, random)
+        self.bucket = bucket
         self._random = random
 
     # -- one task
@@ -196,6 +188,17 @@ class Bucket:
         sleep: Callable[[float], None],
         random: Callable[[], float],
     ) -> None:
+        """
+        Args:
+            place: bucket, prefix and region.
+            session: from ``new_session``.
+            timeout: seconds for one request.
+            sleep: takes seconds.
+            random: returns a number from 0 to 1; spreads retries.
+
+        Raises:
+            LedgerUnavailable: there are no credentials.
+        """
         try:
             secret_id, secret_key, token = RoleCredentials().get_credential_info()
         except NoCredentials as error:

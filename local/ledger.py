@@ -23,10 +23,10 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from handler import messages
-from handler.cos_ledger import CosLedger, entry_of, new_session
+from handler.cos_ledger import Bucket, CosLedger, entry_of, new_session
 from handler.ledger import Entry, LedgerError
 from handler.model import RecordTask, Rejection
-from handler.settings import Settings, SettingsError
+from handler.settings import Place, Settings, SettingsError
 
 HANDS = 16
 PAGE = 1_000
@@ -44,9 +44,14 @@ def run(command: Callable[..., int], **options: Any) -> int:
         place = Settings.read(os.environ).ledger
         if place is None:
             return _problem("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
-        return command(CosLedger(place, new_session(HANDS), 10.0, time.sleep, random.random), **options)
+        return command(opened(place), **options)
     except (SettingsError, LedgerError, UsageError) as error:
         return _problem(str(error))
+
+
+def opened(place: Place) -> CosLedger:
+    """The ledger at ``place``, as the tools use it."""
+    return CosLedger(Bucket(place, new_session(HANDS), 10.0, time.sleep, random.random), random.random)
 
 
 def _problem(text: str) -> int:

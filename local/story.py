@@ -6,15 +6,12 @@ import contextlib
 import io
 import json
 import os
-import random
-import time
 from datetime import datetime, timezone
 
 from rich.console import Console
 from rich.markup import escape
 
 from handler.app import build
-from handler.cos_ledger import CosLedger, new_session
 from handler.settings import Settings
 from local import console, ledger, samples
 from local.cos import CosStandIn
@@ -139,7 +136,7 @@ def _play(story: Story, out: Console) -> None:
 
     place = Settings.read(os.environ).ledger
     assert place  # noqa: S101  set above
-    store = CosLedger(place, new_session(1), 5.0, time.sleep, random.random)
+    store = ledger.opened(place)
     story.says("one dead letter is left. A person looks at it, and requeues it")
     ledger.dead(store, as_json=False)
     ledger.requeue(store, keys=[], everything=True, dry_run=False, now=story.now)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from handler.app import Handler, RedeliveryNeeded, build
-from handler.cos_ledger import CosLedger, new_session
+from handler.cos_ledger import CosLedger
 from handler.ledger import Entry
 from handler.model import RecordTask
-from handler.settings import Settings
 from local.cos import CosFault, CosStandIn
 from local.live_api import Fault, LiveStandIn, Stream
 from tests.support import STREAM, TASK, FakeClock, Run, ckafka, push_callback, retention_expiry, run, stream_end, timer
@@ -373,10 +371,7 @@ def test_a_sweep_costs_by_what_is_due_not_by_what_is_stored(
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("REAPER_LEDGER", bucket.ledger)
         monkeypatch.setenv("REAPER_CONCURRENCY", "4")
-        place = Settings.read(os.environ).ledger
-        assert place
-        filler = CosLedger(place, new_session(1), 1.0, clock.sleep, iter_random())
-        filler.bucket = Direct(bucket)  # type: ignore[assignment]
+        filler = CosLedger(Direct(bucket), iter_random())  # type: ignore[arg-type]
         bucket._clock, bucket.lag = clock, 0.0
         requests = {}
         for stored in (1_000, 50_000):
