@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format schema clean
+.PHONY: help demo test check package format schema clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -20,6 +20,9 @@ check: $(VENV)/ready ## What CI runs: format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
+
+package: $(VENV)/ready ## Make build/ and dist/live-record-reaper.zip, to be deployed
+	@$(BIN)/python -m local.package
 
 format: $(VENV)/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format .

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -43,9 +42,6 @@ DETAIL_CHARACTERS = 300
 # Not what is wrong with one write: nobody, or not we, can write at all.
 _UNAVAILABLE = {401, 403, 404, 408, 429}
 _POINTER = re.compile(r"due/(\d{12})/([0-9a-f]{32})/(\d{1,19})-[0-9a-f]+")
-
-# Prints the token at DEBUG, URLs at INFO, and what we report ourselves at ERROR.
-logging.getLogger("qcloud_cos").setLevel(logging.CRITICAL)
 
 
 def new_session(connections: int) -> Session:

@@ -1,4 +1,4 @@
-"""The role's temporary credentials, read anew for each signed request.
+"""The role's temporary credentials, read anew for each signed request, and kept out of the log.
 
 The platform rewrites them in the environment of a living instance before they expire, so nothing
 here is ever cached (583/38176). The SDK's own environment provider reads other names and knows no
@@ -7,10 +7,17 @@ token.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 
 VARIABLES = ("TENCENTCLOUD_SECRETID", "TENCENTCLOUD_SECRETKEY", "TENCENTCLOUD_SESSIONTOKEN")
+
+# What these print at DEBUG holds the authorization and the token, whatever the platform's root logger shows.
+for _name in ("tencentcloud_sdk_common", "urllib3", "requests"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+# Prints the token at DEBUG, URLs at INFO, and at ERROR what we report ourselves.
+logging.getLogger("qcloud_cos").setLevel(logging.CRITICAL)
 
 
 class NoCredentials(Exception):

@@ -114,9 +114,6 @@ def _import_sdk() -> None:
     """Imports the SDK, on the first deletion of an instance and not before."""
     import tencentcloud.common.common_client  # noqa: F401
 
-    # At DEBUG these print the authorization and the token, whatever the platform's root logger shows.
-    for name in ("tencentcloud_sdk_common", "urllib3", "requests"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     # An answer that carries a DeprecatedWarning makes the SDK warn, once per request: 10,000 lines for
     # a full delivery would push ours out of the log.
     logging.captureWarnings(True)

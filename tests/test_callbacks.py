@@ -24,8 +24,11 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def signed(world: World, **more: object) -> dict[str, object]:
     t = more.get("t", int(world.clock.now) + 600)
-    sign = hashlib.md5(f"{KEY}{t}".encode()).hexdigest()
-    return {**push_callback(0), "event_time": world.clock.now, "t": t, "sign": sign, **more}
+    return {**push_callback(0), "event_time": world.clock.now, "t": t, "sign": signature(t), **more}
+
+
+def signature(t: object) -> str:
+    return hashlib.md5(f"{KEY}{t}".encode()).hexdigest()
 
 
 def http(body: object, **more: object) -> dict[str, object]:
