@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from handler import strict_json
 from handler.model import Reason, Rejection, shown
@@ -22,8 +21,7 @@ ANSWER_SECONDS = 15.0
 MAX_BODY_CHARACTERS = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A request that is not let in, and the HTTP status that it gets."""
 
     status: int

@@ -81,7 +81,7 @@ class CosLedger:
         written = replace(entry, index=self._new_pointer(entry))
         if written.index:
             self.bucket.put(written.index, b"")
-        self.bucket.put(_truth(entry.task), _body(asdict(written)))
+        self.bucket.put(_truth(entry.task), _body(fields_of(written)))
         if entry.index:
             self.bucket.delete(entry.index)
         return written
@@ -110,7 +110,7 @@ class CosLedger:
             "errors": [asdict(failure) for failure in entry.failures],
             "first_due_at": entry.first_due_at,
             "died_at": now,
-            "entry": asdict(entry),
+            "entry": fields_of(entry),
         }
         name = f"{_digest(entry.task.stream_name)}-{entry.task.task_id}"
         self.bucket.put(f"dead/{_moment(now, '%Y%m%d')}/{name}.json", _body(letter))
@@ -160,6 +160,11 @@ def _moment(at: float, form: str) -> str:
 
 def _body(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, default=repr).encode()
+
+
+def fields_of(entry: Entry) -> dict[str, Any]:
+    """What an object below ``tasks/`` holds."""
+    return {**asdict(entry), "task": entry.task._asdict()}
 
 
 def entry_of(body: bytes) -> Entry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from handler.model import RecordTask, Result
 
@@ -80,8 +80,7 @@ class Entry:
         return replace(self, look_at=at, because=because or self.because)
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """A task to work on now, because of a message or of the ledger.
 
     ``entry`` None: a message named it, and nobody has asked the ledger about it yet. ``kept``: the ledger
@@ -98,8 +97,7 @@ class Due:
     verdict: Result | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(NamedTuple):
     """A place in the storage that says that a task was to be due at some time. Only the entry itself counts."""
 
     key: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from handler.credentials import NoCredentials, RoleCredentials, without_secrets
 from handler.error_codes import (
@@ -29,8 +28,7 @@ CONNECT_SHARE = 0.3  # of a request's timeout; reading gets the rest, so that bo
 DETAIL_CHARACTERS = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one request came to. ``error_class`` None: the API confirmed.
 
     ``ambiguous``: no clear refusal came back, so the API may have acted all the same. ``sent``: a request

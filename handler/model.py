@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 
 class Outcome(str, Enum):
@@ -69,16 +70,14 @@ class Reason(str, Enum):
 PROBLEMS = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.DEFERRED})
 
 
-@dataclass(frozen=True, slots=True)
-class RecordTask:
+class RecordTask(NamedTuple):
     """A recording task, named as DeleteLiveRecord names it: by its stream and its id."""
 
     stream_name: str
     task_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of one task, or of one message that concerns no task.
 
     ``detail`` is the sentence for a person. ``calls`` counts the Live requests of this invocation for
@@ -97,7 +96,7 @@ class Result:
     kept: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Report:
     """What a batch came to. Latencies (of answered requests) and lags (deleted minus due) are in seconds.
 
@@ -115,8 +114,7 @@ class Report:
     oldest_overdue: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One task of one message, or one message that concerns no task. ``event`` is the message's type."""
 
     message_id: str
@@ -126,8 +124,7 @@ class Line:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(NamedTuple):
     """Why a message, or a whole envelope, is not valid; with what could be read of it all the same."""
 
     reason: Reason

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from handler import messages
 from handler.ledger import Due, Entry, Ledger, LedgerError, LedgerRefused
@@ -35,8 +35,7 @@ DETAILS_BURIED = 20
 # -- what was asked ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One event of one message, with an id of its own; ``number`` is its place in the delivery."""
 
     number: int
@@ -53,7 +52,7 @@ class Asked:
         return {"message_id": self.id, "type": self.event.type, **fields}
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Reading:
     """All that a delivery asks for. Beyond so many rejections, further ones are only counted."""
 
@@ -112,8 +111,7 @@ def groups(asked: list[Asked]) -> list[list[Asked]]:
 # -- what is decided ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One line to come: of one task, or of an event that concerns none."""
 
     task: RecordTask | None
@@ -321,7 +319,7 @@ def lines(reading: Reading, parts: Parts, results: Mapping[RecordTask, Result]) 
             if isinstance(result, Due):
                 task, result = result.task, results[result.task]
                 if task in told:
-                    result = replace(result, reason=Reason.DUPLICATE, calls=None, latency_ms=None)
+                    result = result._replace(reason=Reason.DUPLICATE, calls=None, latency_ms=None)
                 told.add(task)
             yield _line(item, part.task, result)
 

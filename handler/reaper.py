@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from handler.crew import Crew
 from handler.error_codes import ErrorClass
@@ -28,8 +27,7 @@ class Client(Protocol):
         """One look at a stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What there is to do: the tasks that messages made due, then those that the ledger points to, if it is swept.
 
     ``claim`` says which task a pointer leads to, if it is due; ``settle`` tells the ledger what became of a task,
@@ -44,8 +42,7 @@ class Work:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """Until when an invocation may do what, on a clock that measures time that passes."""
 
     request_timeout: float  # seconds
@@ -64,8 +61,7 @@ class Deadline:
         return Deadline(self.request_timeout, self.last_start - seconds, self.end)
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """How often to try, and how long to wait in between: full jitter below a doubling bound, in seconds."""
 
     tries: float

@@ -52,7 +52,7 @@ def settle(due: Due, result: Result, now: float, ledger: Ledger, settings: Setti
         return result if result.outcome in _GONE else Result(Outcome.FAILED, Reason.LEDGER_REFUSED, str(error))
     except LedgerError as error:
         if due.kept or result.outcome in _GONE:
-            return replace(result, kept=True)  # the next sweep finds it as it was
+            return result._replace(kept=True)  # the next sweep finds it as it was
         return Result(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, str(error), calls=result.calls)
 
 
@@ -74,14 +74,14 @@ def _told(due: Due, result: Result, now: float, ledger: Ledger, settings: Settin
     if result.reason in _FIRST_WAIT:
         entry = _failed(entry, result, now)
         if now - (entry.first_due_at or now) >= settings.give_up_after_seconds:
-            result = replace(result, outcome=Outcome.FAILED, reason=Reason.GAVE_UP)
+            result = result._replace(outcome=Outcome.FAILED, reason=Reason.GAVE_UP)
             ledger.bury(entry, result, now)
             return result
         wait = min(_HOUR, _FIRST_WAIT[result.reason] * 2.0 ** min(entry.tries - 1, 8))
         ledger.write(replace(entry, not_before=now + wait))
     elif not due.kept:
         ledger.write(replace(entry, not_before=None))
-    return replace(result, kept=True)
+    return result._replace(kept=True)
 
 
 def _failed(entry: Entry, result: Result, now: float) -> Entry:

@@ -22,7 +22,7 @@ TASK_BYTES = 900_000
 ID_CHARACTERS = 128
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Invocation:
     """The fields of the ``reaper_invocation`` line, filled in as the invocation goes on. None: does not apply."""
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from handler import strict_json
 from handler.model import Reason, Rejection, shown
@@ -27,8 +27,7 @@ ID_CHARACTERS = 64
 _DEAD_LETTERS_DEEP = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message as its trigger delivered it: ``body`` is not decoded yet.
 
     ``id`` is the same at every redelivery. A body that is a ``Rejection`` could not even be found.
@@ -38,16 +37,14 @@ class Message:
     body: object
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(NamedTuple):
     """What came to the function URL. ``body`` is None where it is missing or cannot be decoded."""
 
     method: str
     body: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What one invocation received. ``source`` names the trigger as telemetry does; ``request`` is set for HTTP."""
 
     source: str

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from handler import messages
-from handler.cos_ledger import Bucket, CosLedger, entry_of, new_session
+from handler.cos_ledger import Bucket, CosLedger, entry_of, fields_of, new_session
 from handler.ledger import Entry, LedgerError
 from handler.model import RecordTask, Rejection
 from handler.settings import Place, Settings, SettingsError
@@ -93,7 +93,7 @@ def show(ledger: CosLedger, *, stream_name: str, task_id: int | None) -> int:
     """What is known of one stream's tasks, or of one task, as JSON."""
     found = [entry for entry in ledger.of_stream(stream_name) if task_id in (None, entry.task.task_id)]
     for entry in found:
-        print(json.dumps({"due_at": _instant(entry.due_at), **asdict(entry)}, indent=2))
+        print(json.dumps({"due_at": _instant(entry.due_at), **fields_of(entry)}, indent=2))
     if not found:
         raise UsageError(f"the ledger knows no such task of {stream_name}")
     return 0
@@ -272,7 +272,7 @@ def _entry_of_row(row: dict[str, str]) -> Entry | str:
 
 def _tell(entry: Entry, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"due_at": _instant(entry.due_at), **asdict(entry)}))
+        print(json.dumps({"due_at": _instant(entry.due_at), **fields_of(entry)}))
     else:
         kind = "a look" if entry.needs_look(time.time()) else "due"
         out.print(f"{_instant(entry.due_at)}  {escape(entry.task.stream_name)} {entry.task.task_id}  [dim]{kind}[/]")
