@@ -91,6 +91,8 @@ class _Instance:
         except Exception as bug:  # noqa: BLE001  a mistake of ours: nothing may be taken for done
             error = _internal_error(bug)
         invocation.error = str(error) if error else None
+        if invocation.source == "http" and isinstance(error, RedeliveryNeeded):
+            answer, error = callbacks.answer(503, "not now"), None
         invocation.duration_ms = round((self._ticks() - began) * 1000, 1)
         try:
             line = invocation.write()
@@ -116,7 +118,7 @@ class _Instance:
             self._handle(delivery, settings.model_copy(update={"ledger": None}), deadline, invocation)
             return callbacks.answer(refused.status, refused.rejection.detail)
         deferred = self._handle(delivery, settings, deadline, invocation)
-        if deferred:
+        if deferred or invocation.failed:
             return callbacks.answer(503, "the ledger cannot be written")
         return callbacks.answer(400, "not a valid callback") if invocation.rejected else callbacks.answer(200)
 

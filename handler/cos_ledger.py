@@ -13,6 +13,9 @@ may lag a write (436/30614), so the order of writes carries the guarantee:
 - settle: delete the truth, then the pointer; bury: put the dead letter first;
 - a pointer whose truth is missing, or names another one and is not due, is stale. It is removed only
   when it was written so long ago that its writer cannot still be between its two puts.
+
+Two writers at once may overwrite each other's truth. So that no assertion is lost by that, a pointer holds
+the assertion that it was put for: it counts even where the truth, written by somebody else, lacks it.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from math import isfinite
 from typing import Any
 
 from qcloud_cos import CosConfig, CosS3Client
 from qcloud_cos.cos_exception import CosClientError, CosServiceError
-from requests import Session
+from requests import HTTPError, Response, Session
 from requests.adapters import HTTPAdapter
 
 from handler.credentials import NoCredentials, RoleCredentials, without_secrets
@@ -39,17 +43,24 @@ STALE_AFTER_SECONDS = 1_200.0  # a function runs for 900 s at most (583/11637)
 PAGE = 1_000
 TRIES = 3
 DETAIL_CHARACTERS = 300
-# Not what is wrong with one write: nobody, or not we, can write at all.
-_UNAVAILABLE = {401, 403, 404, 408, 429}
+# What is wrong with one request, and will be so again; all else says that nobody, or not we, can read or write.
+_REFUSED = {400, 405, 411, 412, 413, 414, 416}
 _POINTER = re.compile(r"due/(\d{12})/([0-9a-f]{32})/(\d{1,19})-[0-9a-f]+")
+_TRUTH = re.compile(r"tasks/[0-9a-f]{32}/\d{1,19}\.json")
 
 
 def new_session(connections: int) -> Session:
     """A pool of connections for so many threads; may outlive the ledgers that use it."""
     session = Session()
+    session.hooks["response"].append(_no_redirect)
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
     return session
+
+
+def _no_redirect(response: Response, **_: Any) -> None:
+    if 300 <= response.status_code < 400:  # the SDK takes it for success
+        raise HTTPError(f"HTTP {response.status_code}: a redirect is no answer")
 
 
 class CosLedger:
@@ -69,22 +80,40 @@ class CosLedger:
     # -- one task
 
     def read(self, task: RecordTask) -> Entry | None:
-        body = self.bucket.get(_truth(task))
-        return None if body is None else entry_of(body)
+        return self.entry_at(_truth(task))
 
     def of_stream(self, stream_name: str) -> list[Entry]:
-        keys = [key for key, _ in self.bucket.keys(f"tasks/{_digest(stream_name)}/")]
-        bodies = [self.bucket.get(key) for key in keys]
-        return [entry_of(body) for body in bodies if body is not None]
+        keys = [key for key, _ in self.bucket.keys(f"tasks/{_digest(stream_name)}/") if _TRUTH.fullmatch(key)]
+        return [entry for key in keys if (entry := self.entry_at(key)) is not None]
+
+    def entry_at(self, key: str) -> Entry | None:
+        """The entry that lies at ``key``.
+
+        Raises:
+            LedgerRefused: what lies there cannot be read as one, or belongs elsewhere.
+        """
+        body = self.bucket.get(key)
+        if body is None:
+            return None
+        entry = entry_of(body)
+        if _truth(entry.task) != key:
+            raise LedgerRefused(f"{key} holds an entry of another task")
+        return entry
 
     def write(self, entry: Entry) -> Entry:
         written = replace(entry, index=self._new_pointer(entry))
         if written.index:
-            self.bucket.put(written.index, b"")
+            self.point(written)
         self.bucket.put(_truth(entry.task), _body(fields_of(written)))
-        if entry.index:
+        if entry.index and entry.index != written.index:
             self.bucket.delete(entry.index)
         return written
+
+    def point(self, entry: Entry) -> None:
+        """Puts the pointer that ``entry`` names, with the assertion that it stands for."""
+        asserted = entry.asserted_at is not None
+        body = _body({"asserted_at": entry.asserted_at, "because": entry.because}) if asserted else b""
+        self.bucket.put(entry.index or "", body)
 
     def settle(self, entry: Entry) -> None:
         self.bucket.delete(_truth(entry.task))
@@ -118,7 +147,8 @@ class CosLedger:
 
     def bury_message(self, message_id: str, body: object, details: list[str], now: float) -> None:
         letter = _body({"message_id": message_id, "details": details, "died_at": now, "body": body})
-        digest = hashlib.sha256(message_id.encode(errors="replace")).hexdigest()[:32]
+        named = f"{message_id} {body}" if isinstance(body, str) else message_id  # a recreated topic counts anew
+        digest = hashlib.sha256(named.encode(errors="replace")).hexdigest()[:32]
         self.bucket.put(f"dead/{_moment(now, '%Y%m%d')}/message-{digest}.json", letter)
 
     # -- what is due
@@ -128,22 +158,33 @@ class CosLedger:
         for key, written_at in self.bucket.keys("due/"):
             match = _POINTER.fullmatch(key)
             if match is None:
-                continue
+                continue  # nothing of ours
             if match[1] > this_minute:
                 return
-            due_at = datetime.strptime(match[1] + "+0000", "%Y%m%d%H%M%z").timestamp()
-            yield Pointer(key, due_at, written_at)
+            due_at = _minute(match[1])
+            if due_at is not None:
+                yield Pointer(key, due_at, written_at)
 
     def follow(self, pointer: Pointer, now: float) -> Entry | None:
         _, _, digest, name = pointer.key.split("/")
-        body = self.bucket.get(f"tasks/{digest}/{name.partition('-')[0]}.json")
-        entry = None if body is None else entry_of(body)
-        if entry is not None and entry.due_at is not None and entry.due_at <= now:
-            return entry
-        stale = entry is None or entry.index != pointer.key
-        if stale and pointer.written_at < now - STALE_AFTER_SECONDS:
+        entry = self.entry_at(f"tasks/{digest}/{name.partition('-')[0]}.json")
+        if entry is not None:
+            if entry.is_due(now):
+                return entry
+            if entry.index == pointer.key:
+                return None
+            told = self._with_assertion_of(pointer, entry)
+            if told is not entry:
+                return told if told.is_due(now) else None
+        if pointer.written_at < now - STALE_AFTER_SECONDS:
             self.bucket.delete(pointer.key)
         return None
+
+    def _with_assertion_of(self, pointer: Pointer, entry: Entry) -> Entry:
+        """``entry``, with what ``pointer`` asserts where somebody overwrote that."""
+        fields = _object(self.bucket.get(pointer.key) or b"")
+        at = fields.get("asserted_at")
+        return entry.asserted(float(at), fields.get("because")) if at is not None and _is_time(at) else entry
 
 
 def _digest(stream_name: str) -> str:
@@ -158,8 +199,30 @@ def _moment(at: float, form: str) -> str:
     return datetime.fromtimestamp(at, timezone.utc).strftime(form)
 
 
+def _minute(digits: str) -> float | None:
+    try:
+        return datetime.strptime(digits + "+0000", "%Y%m%d%H%M%z").timestamp()
+    except ValueError:
+        return None
+
+
 def _body(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields, default=repr).encode()
+    try:
+        return json.dumps(fields, default=repr).encode()
+    except RecursionError:
+        return json.dumps({**fields, "body": "nested too deep to be kept"}, default=repr).encode()
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
 def fields_of(entry: Entry) -> dict[str, Any]:
@@ -168,14 +231,31 @@ def fields_of(entry: Entry) -> dict[str, Any]:
 
 
 def entry_of(body: bytes) -> Entry:
-    """The entry that an object below ``tasks/`` holds."""
+    """The entry that an object below ``tasks/`` holds. What a newer version wrote besides is left out.
+
+    Raises:
+        LedgerRefused: it holds none.
+    """
+    fields = _object(body)
     try:
-        fields = json.loads(body)
-        task = RecordTask(**fields.pop("task"))
-        failures = tuple(Failure(**failure) for failure in fields.pop("failures"))
-        return Entry(task=task, failures=failures, **fields)
+        task = RecordTask(_of(str, fields["task"]["stream_name"]), _of(int, fields["task"]["task_id"]))
+        failures = tuple(Failure(**failure) for failure in fields["failures"])
+        texts = {name: None if fields[name] is None else _of(str, fields[name]) for name in _TEXTS}
+        times = {name: None if fields[name] is None else _of(float, fields[name]) for name in _TIMES}
+        because = None if fields["because"] is None else _of(dict, fields["because"])
+        return Entry(task, failures=failures, tries=_of(int, fields["tries"]), because=because, **texts, **times)
     except (ValueError, TypeError, KeyError) as error:
-        raise LedgerRefused(f"an entry of the ledger cannot be read: {error}") from None
+        raise LedgerRefused(f"an entry of the ledger cannot be read: {error!r}"[:DETAIL_CHARACTERS]) from None
+
+
+_TEXTS = ("domain_name", "app_name", "index")
+_TIMES = ("started_at", "asserted_at", "look_at", "not_before", "first_due_at")
+
+
+def _of(kind: type, value: Any) -> Any:
+    if _is_time(value) if kind is float else type(value) is kind:
+        return value
+    raise TypeError(f"{value!r} is no {kind.__name__}")
 
 
 class Bucket:
@@ -217,11 +297,16 @@ class Bucket:
         self._sleep, self._random = sleep, random
 
     def get(self, key: str) -> bytes | None:
+        """What lies at ``key``; None if nothing does."""
+
+        def whole(**arguments: Any) -> bytes:
+            return bytes(self._client.get_object(**arguments)["Body"].get_raw_stream().read())
+
         try:
-            answer = self._ask(self._client.get_object, Key=self._prefix + key)
-        except _Missing:
+            body: bytes = self._ask(whole, Key=self._prefix + key)
+        except _NoSuchKey:
             return None
-        return bytes(answer["Body"].get_raw_stream().read())
+        return body
 
     def put(self, key: str, body: bytes) -> None:
         self._ask(self._client.put_object, Key=self._prefix + key, Body=body)
@@ -230,32 +315,54 @@ class Bucket:
         self._ask(self._client.delete_object, Key=self._prefix + key)
 
     def keys(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """Every key below ``prefix``, in order, a page at a time, and when it was written."""
+        """Every key below ``prefix``, in order, a page at a time, and when it was written.
+
+        What a console makes for a "folder", a key that ends in a slash, is left out.
+        """
         marker = ""
         while True:
-            page = self._ask(self._client.list_objects, Prefix=self._prefix + prefix, Marker=marker, MaxKeys=PAGE)
-            for item in page.get("Contents", []):
-                written = datetime.fromisoformat(item["LastModified"].replace("Z", "+00:00"))
-                yield item["Key"].removeprefix(self._prefix), written.timestamp()
-            if page.get("IsTruncated") != "true":
+            page = self._ask(self._page, Prefix=self._prefix + prefix, Marker=marker, MaxKeys=PAGE)
+            for key, written_at in page["keys"]:
+                if not key.endswith("/"):
+                    yield key.removeprefix(self._prefix), written_at
+            if page["next"] is None:
                 return
-            marker = page["NextMarker"]
+            if page["next"] <= marker:
+                raise LedgerUnavailable("the ledger cannot be listed: it gives the same page again")
+            marker = page["next"]
+
+    def _page(self, **arguments: Any) -> dict[str, Any]:
+        page = self._client.list_objects(**arguments)
+        if "Name" not in page:
+            raise ValueError("it is no listing")
+        items = [(item["Key"], item["LastModified"].replace("Z", "+00:00")) for item in page.get("Contents", [])]
+        keys = [(key, datetime.fromisoformat(written).timestamp()) for key, written in items]
+        return {"keys": keys, "next": page["NextMarker"] if page.get("IsTruncated") == "true" else None}
 
     def _ask(self, method: Callable[..., Any], **arguments: Any) -> Any:
         for attempt in range(TRIES):
             try:
                 return method(Bucket=self._name, **arguments)
             except CosServiceError as error:
-                status, problem = error.get_status_code(), f"HTTP {error.get_status_code()} {error.get_error_code()}"
-                if status == 404 and error.get_error_code() != "NoSuchBucket":
-                    raise _Missing from None
-                if status < 500 and status != 429:
-                    raise _problem(status, problem) from None
+                status, code = error.get_status_code(), str(error.get_error_code())
+                problem = f"HTTP {status} {code}"
+                if status == 404 and code == "NoSuchKey":
+                    raise _NoSuchKey from None
+                if status in _REFUSED and code != "RequestTimeout":
+                    raise LedgerRefused(f"the ledger refuses this: {_told(problem)}") from None
+                if status in (401, 403, 404):
+                    raise LedgerUnavailable(f"the ledger lets nobody in: {_told(problem)}") from None
             except CosClientError as error:
                 problem = str(error)
+            except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, an answer that is no XML
+                problem = f"{type(error).__name__}: {error}"
             if attempt < TRIES - 1:
                 self._sleep(self._random() * 0.2 * 2.0**attempt)
-        raise LedgerUnavailable(f"the ledger cannot be reached: {without_secrets(problem)[:DETAIL_CHARACTERS]}")
+        raise LedgerUnavailable(f"the ledger cannot be reached: {_told(problem)}")
+
+
+def _told(problem: str) -> str:
+    return without_secrets(problem)[:DETAIL_CHARACTERS]
 
 
 def _address(place: Place) -> dict[str, Any]:
@@ -265,11 +372,5 @@ def _address(place: Place) -> dict[str, Any]:
     return {"Scheme": place.endpoint.scheme, "IP": host, "Port": int(port or 80)}
 
 
-class _Missing(Exception):
+class _NoSuchKey(Exception):
     pass
-
-
-def _problem(status: int, problem: str) -> LedgerUnavailable | LedgerRefused:
-    if status in _UNAVAILABLE:
-        return LedgerUnavailable(f"the ledger lets nobody in: {problem}")
-    return LedgerRefused(f"the ledger refuses this: {problem}")

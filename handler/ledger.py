@@ -38,7 +38,8 @@ class Entry:
 
     ``asserted_at``: from then on the user's own word, or the task's own end, says that its record may go.
     ``look_at``: from then on a hint makes it worth a look. ``not_before``: it was tried, and has to wait.
-    ``because``: the message that made it due. ``index``: where the storage points to this entry, if it does.
+    ``first_due_at``: when it was first tried since it became due. ``because``: the message that made it due.
+    ``index``: where the storage points to this entry, if it does.
     """
 
     task: RecordTask

@@ -219,6 +219,14 @@ class TaskCreated(_Event):
     domain_name: OptionalName = None
     app_name: OptionalName = None
 
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> TaskCreated:
+        if self.start_time is not None and self.end_time is not None and self.end_time <= self.start_time:
+            raise PydanticCustomError(
+                Reason.CONFLICTING_FIELDS.value, "end_time is not after start_time: are they the wrong way round?"
+            )
+        return self
+
 
 class Sweep(_Event):
     """Work off everything that is due."""

@@ -100,8 +100,8 @@ class Result(NamedTuple):
 class Report:
     """What a batch came to. Latencies (of answered requests) and lags (deleted minus due) are in seconds.
 
-    ``swept``: the tasks that the ledger pointed to; ``oldest_overdue``: by how many seconds the oldest one that is
-    left of them is overdue.
+    ``swept``: the tasks that the ledger pointed to; ``unreadable``: why it could not be said what else it pointed to;
+    ``oldest_overdue``: by how many seconds the oldest one that is left of them is overdue.
     """
 
     results: dict[RecordTask, Result] = field(default_factory=dict)
@@ -110,6 +110,7 @@ class Report:
     api_calls: int = 0
     throttled_calls: int = 0
     swept: list[RecordTask] = field(default_factory=list)
+    unreadable: list[Exception] = field(default_factory=list)
     sweep_error: Exception | None = None
     oldest_overdue: float | None = None
 

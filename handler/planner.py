@@ -7,9 +7,11 @@ only ever leads to a look, after a grace period, at tasks that the ledger knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import chain
+from math import floor
 from typing import Any, NamedTuple
 
 from handler import messages
@@ -30,6 +32,8 @@ from handler.triggers import Delivery, Message
 
 # As many as the log has room for: an event of 6 MB may hold three million that are not worth their memory.
 REJECTIONS_TOLD = 3_000
+# CSS repeats a callback for a dozen minutes (267/38080): one over HTTP that claims to be older is not to be believed.
+LATEST_CALLBACK_SECONDS = 900.0
 DETAILS_BURIED = 20
 
 # -- what was asked ----------------------------------------------------------------------------
@@ -54,7 +58,7 @@ class Asked(NamedTuple):
 
 @dataclass(eq=False, repr=False, slots=True)
 class Reading:
-    """All that a delivery asks for. Beyond so many rejections, further ones are only counted."""
+    """All that a delivery asks for. Beyond so many rejections, further ones of the same message are only counted."""
 
     asked: list[Asked] = field(default_factory=list)
     more_rejected: int = 0
@@ -69,11 +73,13 @@ def read(delivery: Delivery, now: float, in_time: Callable[[], bool]) -> Reading
     """Every event of ``delivery``, in order. ``in_time`` says whether there is time to read on."""
     reading, rejected = Reading(), 0
     for number, message in enumerate(delivery.messages):
+        first = True
         for event_id, event in _numbered(message, now):
             rejected += isinstance(event, Rejection)
-            if isinstance(event, Rejection) and rejected > REJECTIONS_TOLD:
+            if isinstance(event, Rejection) and rejected > REJECTIONS_TOLD and not first:
                 reading.more_rejected += 1
             else:
+                first = first and not isinstance(event, Rejection)
                 reading.asked.append(Asked(len(reading.asked), event_id, event, message))
             if not in_time():
                 where = f"{event_id} was the last one read, in record {number + 1} of {len(delivery.messages)}"
@@ -122,7 +128,7 @@ Parts = dict[int, list[Part]]  # by the number of what was asked
 
 
 class Planner:
-    """Decides on events of one stream in their order; what is to be remembered is written at the end."""
+    """Decides on events of one stream in their order, and once all are heard, on their tasks."""
 
     def __init__(self, now: float, settings: Settings, ledger: Ledger, acts: bool = True) -> None:
         """
@@ -132,8 +138,9 @@ class Planner:
         """
         self._acts = acts
         self._now, self._settings, self._ledger = now, settings, ledger
-        self._entries: dict[RecordTask, Entry] = {}
-        self._changed: set[RecordTask] = set()
+        self._known: dict[RecordTask, Entry] = {}  # as the ledger has them
+        self._entries: dict[RecordTask, Entry] = {}  # as the events change them
+        self._asserted: dict[RecordTask, Due] = {}  # what is due now, whatever the ledger knows of it
 
     @classmethod
     def of(cls, now: float, settings: Settings, ledger: Ledger, acts: bool) -> Callable[[list[Asked]], Parts]:
@@ -142,30 +149,60 @@ class Planner:
 
     def decide(self, asked: list[Asked]) -> Parts:
         """The parts of each event. What the ledger does not do becomes their result. Never raises a LedgerError."""
+        parts: Parts = {}
+        for item in asked:
+            try:
+                parts[item.number] = self._parts(item)
+            except LedgerRefused as error:
+                parts[item.number] = [Part(None, self._refused([item], error))]
+            except LedgerError as error:
+                return {item.number: [Part(None, _not_done(error))] for item in asked}
+        rejected = [item for item in asked if isinstance(item.event, Rejection)]
         try:
-            self._bury([item for item in asked if isinstance(item.event, Rejection)])
-            parts = {item.number: self._parts(item) for item in asked}
+            self._bury(rejected, [item.event.detail for item in rejected if isinstance(item.event, Rejection)])
         except LedgerError as error:
             return {item.number: [Part(None, _not_done(error))] for item in asked}
-        failed = self._write()
-        if not failed:
-            return parts
-        return {number: [_checked(part, failed) for part in of_event] for number, of_event in parts.items()}
+        about: dict[RecordTask, list[Asked]] = {}
+        for item in asked:
+            for part in parts[item.number]:
+                if part.task:
+                    about.setdefault(part.task, []).append(item)
+        decided = {task: self._decision(task, because) for task, because in about.items()}
+        return {
+            number: [Part(part.task, decided[part.task]) if part.task else part for part in of_event]
+            for number, of_event in parts.items()
+        }
 
-    def _bury(self, rejected: list[Asked]) -> None:
-        if rejected and self._ledger.keeps:
-            details = [item.event.detail for item in rejected[:DETAILS_BURIED] if isinstance(item.event, Rejection)]
-            message = rejected[0].message
-            self._ledger.bury_message(message.id, message.body, details, self._now)
-
-    def _write(self) -> dict[RecordTask, Result]:
-        failed = {}
-        for task in self._changed:
+    def _decision(self, task: RecordTask, asked: list[Asked]) -> Due | Result:
+        """What all events together mean for one task: to be worked on now, or written down."""
+        entry, due = self._entries.get(task), self._asserted.get(task)
+        if due is not None:
+            return due if entry is None else due._replace(entry=entry)
+        assert entry is not None  # noqa: S101  one of the two named it
+        if entry.is_due(self._now) and self._acts:
+            look = entry.needs_look(self._now)
+            return Due(task, entry.due_at or 0.0, entry, look, because=entry.because)
+        if entry != self._known.get(task):
             try:
-                self._ledger.write(self._entries[task])
+                self._ledger.write(entry)
+            except LedgerRefused as error:
+                return self._refused(asked, error)
             except LedgerError as error:
-                failed[task] = _not_done(error)
-        return failed
+                return _not_done(error)
+        detail = "its due time is not yet known" if entry.due_at is None else f"due at {_instant(entry.due_at)}"
+        return Result(Outcome.SCHEDULED, None, detail)
+
+    def _refused(self, asked: list[Asked], error: LedgerRefused) -> Result:
+        """The ledger refuses for good what these events ask for: they are kept as dead letters, where it lets us."""
+        with suppress(LedgerError):
+            self._bury(asked, [str(error)])
+        return _not_done(error)
+
+    def _bury(self, asked: list[Asked], details: list[str]) -> None:
+        # What comes over HTTP is told, but not kept: the ledger is not for anybody to fill.
+        if asked and self._ledger.keeps and self._acts:
+            message = asked[0].message
+            self._ledger.bury_message(message.id, message.whole, details[:DETAILS_BURIED], self._now)
 
     def _parts(self, asked: Asked) -> list[Part]:
         event = asked.event
@@ -204,20 +241,25 @@ class Planner:
         return [self._assert(entry.task, at, "ended_at", asked) for entry in known] or [_none_known()]
 
     def _assert(self, task: RecordTask, at: float, field: str, asked: Asked) -> Part:
-        if at <= self._now:
-            because = asked.because if self._ledger.keeps else None
-            return Part(task, Due(task, at, self._entries.get(task), because=because))
-        if not self._ledger.keeps:
-            detail = (
-                f"{field}: {_instant(at)} is in the future: a ledger (REAPER_LEDGER) would hold this until then; "
-                "without one, send it when it is due"
-            )
-            return Part(task, Result(Outcome.REJECTED, Reason.NOT_DUE_YET, detail))
-        return self._keep(self._entry(task).asserted(at, asked.because))
+        because = asked.because if self._ledger.keeps else None
+        if at > self._now:
+            if not self._ledger.keeps:
+                detail = (
+                    f"{field}: {_instant(at)} is in the future: a ledger (REAPER_LEDGER) would hold this until then; "
+                    "without one, send it when it is due"
+                )
+                return Part(None, Result(Outcome.REJECTED, Reason.NOT_DUE_YET, detail))
+            entry = self._entry(task)
+            started_at = self._now if entry.started_at is None else entry.started_at
+            return self._keep(replace(entry.asserted(at, because), started_at=started_at))
+        before = self._asserted.get(task)
+        if before is None or at < before.due_at:
+            self._asserted[task] = Due(task, at, because=because)
+        return _of(task)
 
     def _remember(self, event: TaskCreated, asked: Asked) -> Part:
         entry = self._entry(RecordTask(event.stream_name, event.task_id))
-        started_at = event.start_time if entry.started_at is None else entry.started_at
+        started_at = entry.started_at if event.start_time is None else event.start_time
         entry = replace(
             entry,
             domain_name=event.domain_name or entry.domain_name,
@@ -231,39 +273,42 @@ class Planner:
 
     def _hint(self, event: Interruption, asked: Asked) -> list[Part]:
         where = (event.domain_name, event.app_name)
-        at = event.event_time + self._settings.grace_seconds
+        at = min(event.event_time, self._now)  # no interruption is known before it happens
+        if not self._acts:
+            at = max(at, self._now - LATEST_CALLBACK_SECONDS)
         known = [
             entry
             for entry in self._of_stream(event.stream_name)
             if (entry.domain_name, entry.app_name) == where and _had_started(entry, event.event_time)
         ]
-        return [self._keep(entry.hinted(at, asked.because)) for entry in known] or [_none_known()]
+        look_at = at + self._settings.grace_seconds
+        return [self._keep(entry.hinted(look_at, asked.because)) for entry in known] or [_none_known()]
 
     def _keep(self, entry: Entry) -> Part:
-        """Schedules an entry, or has it worked on at once where it is due."""
-        before = self._entries.get(entry.task)
         self._entries[entry.task] = entry
-        if entry.is_due(self._now) and self._acts:
-            self._changed.discard(entry.task)
-            look = entry.needs_look(self._now)
-            return Part(entry.task, Due(entry.task, entry.due_at or 0.0, entry, look, because=entry.because))
-        if entry != before:
-            self._changed.add(entry.task)
-        detail = "its due time is not yet known" if entry.due_at is None else f"due at {_instant(entry.due_at)}"
-        return Part(entry.task, Result(Outcome.SCHEDULED, None, detail))
+        return _of(entry.task)
 
     def _entry(self, task: RecordTask) -> Entry:
         if task not in self._entries:
             known = self._ledger.read(task)
             if known is None:
                 return Entry(task)
-            self._entries[task] = known
+            self._known[task] = self._entries[task] = known
         return self._entries[task]
 
     def _of_stream(self, stream_name: str) -> list[Entry]:
         for entry in self._ledger.of_stream(stream_name):
-            self._entries.setdefault(entry.task, entry)
+            if entry.task not in self._entries:
+                self._known[entry.task] = self._entries[entry.task] = entry
         return list(self._entries.values())
+
+
+def _of(task: RecordTask) -> Part:
+    """The part of a task that is decided on when all events are heard."""
+    return Part(task, _UNDECIDED)
+
+
+_UNDECIDED = Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR)
 
 
 def joined(groups: list[list[Asked]], decided: list[Parts | None]) -> Parts:
@@ -296,6 +341,7 @@ def swept(reading: Reading, report: Report) -> Parts:
     """The parts of the events that asked for a sweep: the first has the tasks, the others have nothing left to do."""
     first, *others = sweeps(reading)
     parts: list[Part] = [Part(task, report.results[task]) for task in report.swept]
+    parts += [Part(None, _not_done(error)) for error in report.unreadable]
     if report.sweep_error:
         parts.append(Part(None, _not_done(report.sweep_error)))
     again = _ignored(Reason.DUPLICATE, "another message of the delivery asked for the same sweep")
@@ -334,12 +380,8 @@ def _line(item: Asked, task: RecordTask | None, result: Result) -> Line:
 
 
 def _had_started(entry: Entry, at: float) -> bool:
-    return entry.started_at is None or entry.started_at <= at
-
-
-def _checked(part: Part, failed: Mapping[RecordTask, Result]) -> Part:
-    scheduled = isinstance(part.decision, Result) and part.decision.outcome is Outcome.SCHEDULED
-    return Part(part.task, failed[part.task]) if scheduled and part.task and part.task in failed else part
+    # CSS counts in whole seconds.
+    return entry.started_at is not None and floor(entry.started_at) <= at
 
 
 def _not_done(error: Exception) -> Result:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from handler.crew import Crew
 from handler.error_codes import ErrorClass
-from handler.ledger import Due, Pointer
+from handler.ledger import Due, LedgerRefused, Pointer
 from handler.live import Answer
 from handler.model import Outcome, Reason, RecordTask, Report, Result
 from handler.pacer import Pacer
@@ -31,14 +31,16 @@ class Work(NamedTuple):
     """What there is to do: the tasks that messages made due, then those that the ledger points to, if it is swept.
 
     ``claim`` says which task a pointer leads to, if it is due; ``settle`` tells the ledger what became of a task,
-    and returns the result as it is to be reported. Both are called from several threads. ``dry_run``: looks are
-    taken, but nothing is deleted.
+    and returns the result as it is to be reported. ``still_due`` says, after a look, whether the hint that made a
+    task due is still the last word. All are called from several threads. ``dry_run``: looks are taken, but nothing
+    is deleted.
     """
 
     due: list[Due]
     settle: Callable[[Due, Result], Result]
     pointers: Iterator[Pointer] | None
     claim: Callable[[Pointer], Due | None]
+    still_due: Callable[[Due], bool]
     dry_run: bool = False
 
 
@@ -121,7 +123,10 @@ class Reaper:
                 if claimed is not None:
                     batch.finish(claimed, self._done(claimed, work, batch, mine), self._clock())
 
-        self._crew.run(job, hands if batch.sweeps else min(hands, len(due)), deadline.end - began)
+        if work.pointers is not None:
+            self._crew.run(batch.begin, 1, deadline.last_start - began)
+        seconds = deadline.end - self._clock()
+        self._crew.run(job, hands if batch.sweeps else min(hands, len(due)), seconds)
         return batch.close(self._clock())
 
     def _claimed(self, item: Due | Pointer, work: Work, batch: _Batch) -> Due | None:
@@ -129,14 +134,17 @@ class Reaper:
             return item
         try:
             due = work.claim(item)
-        except Exception as error:  # noqa: BLE001  the ledger does not answer, or holds what cannot be read
-            batch.stop_sweep(error)
+        except LedgerRefused as error:  # what lies there cannot be read: that harms nothing beside it
+            batch.skip(item, error)
+            return None
+        except Exception as error:  # noqa: BLE001  the ledger does not answer
+            batch.stop_sweep(item, error)
             return None
         return due if due is not None and batch.is_first(due) else None
 
     def _done(self, due: Due, work: Work, batch: _Batch, client: Client) -> Result:
         try:
-            result = due.verdict or self._result(due, batch, client, work.dry_run)
+            result = due.verdict or self._result(due, work, batch, client)
             return work.settle(due, result)
         except Exception as error:  # noqa: BLE001  a mistake of ours must not lose the task
             return _internal_error(error, due.kept)
@@ -151,11 +159,11 @@ class Reaper:
         first = int(self._random() * len(due))
         return due[first:] + due[:first]
 
-    def _result(self, due: Due, batch: _Batch, client: Client, dry_run: bool) -> Result:
+    def _result(self, due: Due, work: Work, batch: _Batch, client: Client) -> Result:
         """Tries until there is a result, or until no further try may start."""
         tried, spent, ambiguous, look = 0, 0.0, False, due.look
         answer: Answer | None = None
-        if dry_run and not look:
+        if work.dry_run and not look:
             return Result(Outcome.PLANNED, Reason.DRY_RUN)
         while self._pacer.wait_turn(batch.deadline.last_start) and batch.may_send(due.task):
             sent_at = self._clock()
@@ -166,8 +174,10 @@ class Reaper:
                 break
             self._tell_pacer(answer, sent_at)
             if look and answer.on_air is False:
-                if dry_run:
+                if work.dry_run:
                     return Result(Outcome.PLANNED, Reason.DRY_RUN, calls=tried)
+                if not work.still_due(due):
+                    return Result(Outcome.SCHEDULED, None, "interrupted again meanwhile", calls=tried, kept=True)
                 look, answer = False, None  # now delete it, at once
                 continue
             retry = RETRIES.get(answer.error_class or ErrorClass.GONE, _ONCE)
@@ -243,7 +253,16 @@ class _Batch:
         self._lock = threading.Lock()
         self._pointers = pointers
         self._is_sweep = pointers is not None
-        self._pointer = self._next_pointer()
+        self._begun = False
+        self._pointer: Pointer | None = None  # the next one
+        self._paging = threading.Lock()
+        self._left: list[float] = []  # when what this sweep could not read or reach was due
+
+    def begin(self) -> None:
+        """Asks for the first page of what the ledger points to."""
+        with self._paging:
+            self._pointer = self._next_pointer()
+            self._begun = True
 
     @property
     def sweeps(self) -> bool:
@@ -261,7 +280,10 @@ class _Batch:
             due = next(self._todo, None)
             if due is not None or self._blocked_by or now > self.deadline.last_start:
                 return due
-            pointer, self._pointer = self._pointer, self._next_pointer()
+        with self._paging:  # nobody who closes the batch waits for a page
+            pointer = self._pointer
+            if pointer is not None:
+                self._pointer = self._next_pointer()
             return pointer
 
     def _next_pointer(self) -> Pointer | None:
@@ -272,11 +294,20 @@ class _Batch:
             self._report.sweep_error = error
             return None
 
-    def stop_sweep(self, error: Exception) -> None:
+    def skip(self, pointer: Pointer, error: Exception) -> None:
+        """What ``pointer`` leads to cannot be read."""
+        with self._lock:
+            if not self._closed:
+                self._left.append(pointer.due_at)
+                self._report.unreadable.append(error)
+
+    def stop_sweep(self, pointer: Pointer, error: Exception) -> None:
         """Hands out no further pointer."""
         with self._lock:
-            self._pointer = self._pointers = None
-            self._report.sweep_error = error
+            if not self._closed:
+                self._left += [pointer.due_at, *([self._pointer.due_at] if self._pointer else [])]
+                self._pointer = self._pointers = None
+                self._report.sweep_error = error
 
     def is_first(self, due: Due) -> bool:
         """Whether nothing else of this batch led to the task of ``due`` before."""
@@ -343,8 +374,10 @@ class _Batch:
                     report.results[due.task] = self._abandoned(due)
             report.swept = list(self._claimed)
             left = [due for task, due in self._claimed.items() if report.results[task].outcome is Outcome.DEFERRED]
-            overdue = [due.due_at for due in left] + ([self._pointer.due_at] if self._pointer else [])
+            overdue = [*self._left, *(due.due_at for due in left)] + ([self._pointer.due_at] if self._pointer else [])
             if self._is_sweep:
+                if not self._begun:
+                    report.sweep_error = TimeoutError("the ledger did not list in time what is due")
                 report.oldest_overdue = max(0.0, now + self._to_unix - min(overdue)) if overdue else 0.0
             return report
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from handler.ledger import Due, Entry, Failure, Ledger, LedgerError, LedgerRefused, Pointer
-from handler.model import Outcome, Reason, Result
+from handler.model import Outcome, Reason, RecordTask, Result
 from handler.reaper import Work
 from handler.settings import Settings
 
@@ -30,11 +30,20 @@ def work(due: list[Due], sweep: bool, clock: Callable[[], float], settings: Sett
         look = entry.needs_look(now)
         return Due(entry.task, entry.due_at, entry, look, True, entry.because, None if allowed else _NOT_ALLOWED)
 
+    def still_due(looked_at: Due) -> bool:
+        """Whether nobody was interrupted again since; what cannot be asked now is asked by the next sweep."""
+        try:
+            entry = ledger.read(looked_at.task)
+        except LedgerError:
+            return False
+        return entry is None or entry.is_due(clock())
+
     return Work(
         due,
         lambda tried, result: settle(tried, result, clock(), ledger, settings),
         ledger.pointers(clock()) if sweep else None,
         claim,
+        still_due,
         settings.dry_run,
     )
 
@@ -44,12 +53,15 @@ def settle(due: Due, result: Result, now: float, ledger: Ledger, settings: Setti
 
     ``kept`` of what is deferred says whether the ledger holds it now.
     """
-    if not ledger.keeps:
+    if not ledger.keeps or (result.kept and result.outcome is Outcome.SCHEDULED):
         return result
     try:
         return _told(due, result, now, ledger, settings)
     except LedgerRefused as error:
-        return result if result.outcome in _GONE else Result(Outcome.FAILED, Reason.LEDGER_REFUSED, str(error))
+        if result.outcome in _GONE:
+            return result
+        told = f"{error} (it was to be told: {result.outcome.value}: {result.detail or result.reason})"
+        return result._replace(outcome=Outcome.FAILED, reason=Reason.LEDGER_REFUSED, detail=told)
     except LedgerError as error:
         if due.kept or result.outcome in _GONE:
             return result._replace(kept=True)  # the next sweep finds it as it was
@@ -57,11 +69,12 @@ def settle(due: Due, result: Result, now: float, ledger: Ledger, settings: Setti
 
 
 def _told(due: Due, result: Result, now: float, ledger: Ledger, settings: Settings) -> Result:
-    known = due.entry or ledger.read(due.task)
     if result.outcome in _GONE:
-        if known:
-            ledger.settle(known)
+        gone = due.entry or _known_or_unreadable(due.task, ledger)
+        if gone:
+            ledger.settle(gone)
         return result
+    known = due.entry or ledger.read(due.task)
     entry = known or Entry(due.task)
     if not due.look:
         entry = entry.asserted(due.due_at, due.because)
@@ -73,7 +86,7 @@ def _told(due: Due, result: Result, now: float, ledger: Ledger, settings: Settin
         return result
     if result.reason in _FIRST_WAIT:
         entry = _failed(entry, result, now)
-        if now - (entry.first_due_at or now) >= settings.give_up_after_seconds:
+        if now - (entry.first_due_at or 0.0) >= settings.give_up_after_seconds:
             result = result._replace(outcome=Outcome.FAILED, reason=Reason.GAVE_UP)
             ledger.bury(entry, result, now)
             return result
@@ -84,13 +97,21 @@ def _told(due: Due, result: Result, now: float, ledger: Ledger, settings: Settin
     return result._replace(kept=True)
 
 
+def _known_or_unreadable(task: RecordTask, ledger: Ledger) -> Entry | None:
+    """What is known of a task that is gone: even an entry that nobody can read is to be forgotten."""
+    try:
+        return ledger.read(task)
+    except LedgerRefused:
+        return Entry(task)
+
+
 def _failed(entry: Entry, result: Result, now: float) -> Entry:
     """The entry with one more failure; equal errors are counted."""
     code, detail = result.error_code or "", result.detail or ""
     seen = {failure.code: failure for failure in entry.failures}
     before = seen.get(code, Failure(code, detail, 0, now, now))
     seen[code] = replace(before, detail=detail, count=before.count + 1, last_at=now)
-    first_due_at = entry.first_due_at if entry.first_due_at is not None else entry.due_at
+    first_due_at = now if entry.first_due_at is None else entry.first_due_at
     return replace(entry, failures=tuple(seen.values()), tries=entry.tries + 1, first_due_at=first_due_at)
 
 
@@ -99,4 +120,4 @@ def _put_off(entry: Entry, result: Result, now: float, settings: Settings) -> En
     if result.reason is Reason.STREAM_NOT_ALLOWED:
         return replace(entry, not_before=now + _DAY)
     look_at = None if entry.asserted_at is not None else now + settings.grace_seconds
-    return replace(entry, look_at=look_at, not_before=None)
+    return replace(entry, look_at=look_at, not_before=None, first_due_at=None, tries=0, failures=())

@@ -30,11 +30,18 @@ _DEAD_LETTERS_DEEP = 3
 class Message(NamedTuple):
     """One message as its trigger delivered it: ``body`` is not decoded yet.
 
-    ``id`` is the same at every redelivery. A body that is a ``Rejection`` could not even be found.
+    ``id`` is the same at every redelivery. A body that is a ``Rejection`` could not even be found: what was
+    delivered instead is in ``delivered``.
     """
 
     id: str
     body: object
+    delivered: object = None
+
+    @property
+    def whole(self) -> object:
+        """All that is known of it, for a person to look at."""
+        return self.delivered if isinstance(self.body, Rejection) else self.body
 
 
 class HttpRequest(NamedTuple):
@@ -67,7 +74,7 @@ def read(event: object) -> Delivery:
                 return delivery
     if isinstance(event, (str, list)):
         return Delivery("direct", [Message(f"direct:{_digest(event)}", event)])
-    return Delivery("unknown", [Message(f"unknown:{_digest(event)}", _unknown_envelope(event))])
+    return Delivery("unknown", [Message(f"unknown:{_digest(event)}", _unknown_envelope(event), event)])
 
 
 def _direct(event: Mapping[str, object]) -> Delivery | None:
@@ -175,7 +182,7 @@ def _messages_of(kind: str, fields: Mapping[str, object]) -> list[Message]:
             return read(original).messages
     parts = [_text(fields.get(name, fields.get(name.capitalize()))) for name in _COORDINATES[kind]]
     identity = ":".join(parts) if parts[-1] else _digest(fields)
-    return [Message(f"{kind}:{identity}", body)]
+    return [Message(f"{kind}:{identity}", body, fields)]
 
 
 _NO_BODY = Rejection(Reason.MISSING_FIELD, "msgBody: missing: a record carries its message there")
@@ -183,7 +190,7 @@ _NO_BODY = Rejection(Reason.MISSING_FIELD, "msgBody: missing: a record carries i
 
 def _unknown_record(record: object) -> Message:
     detail = f"{_described(record)} is no record that is understood: expected Ckafka or CMQ"
-    return Message(f"unknown:{_digest(record)}", Rejection(Reason.UNKNOWN_ENVELOPE, detail))
+    return Message(f"unknown:{_digest(record)}", Rejection(Reason.UNKNOWN_ENVELOPE, detail), record)
 
 
 # -- EventBridge -------------------------------------------------------------------------------
@@ -201,7 +208,7 @@ def _eventbridge(event: Mapping[str, object]) -> Delivery | None:
 
 def _cloud_event(event: object) -> Message:
     if not isinstance(event, dict) or "specversion" not in event:
-        return Message(f"eventbridge:{_digest(event)}", _unknown_envelope(event))
+        return Message(f"eventbridge:{_digest(event)}", _unknown_envelope(event), event)
     parts = [_text(event.get("source")), _text(event.get("id"))]
     identity = ":".join(parts) if parts[-1] else _digest(event)
     return Message(f"eventbridge:{identity}", _connector_body(event.get("data"), event))
@@ -236,7 +243,7 @@ def _http(event: Mapping[str, object]) -> Delivery | None:
 
 
 def _empty(key: str, event: object) -> Message:
-    return Message(f"unknown:{_digest(event)}", Rejection(Reason.EMPTY, f"{key}: an empty array: nothing to do"))
+    return Message(f"unknown:{_digest(event)}", Rejection(Reason.EMPTY, f"{key}: an empty array: nothing to do"), event)
 
 
 def _text(value: object) -> str:

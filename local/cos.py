@@ -125,7 +125,7 @@ class CosStandIn:
             time.sleep(fault.delay)
         refusal = (fault.status if fault else 0) or _refused(environ, key)
         if refusal:
-            body = [f"<Error><Code>Refused</Code><Message>{refusal}</Message></Error>".encode()]
+            body = [_error("Refused")]
             start(f"{refusal} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body[0])))])
         else:
             body = self._applied(environ, method, key, start)
@@ -157,6 +157,8 @@ class CosStandIn:
             elif method == "GET" and not key:
                 body = self._listing(body, parse_qs(environ["QUERY_STRING"]))
         status, headers = answered[0][:2]
+        if status.startswith("404"):
+            body = _error(re.findall(r"<Code>(.*?)</Code>", body.decode())[0])
         start(
             status, [*((n, v) for n, v in headers if n.lower() != "content-length"), ("Content-Length", str(len(body)))]
         )
@@ -183,6 +185,12 @@ class CosStandIn:
         return (head + "".join(items[key] for key in sorted(items)) + tail).encode()
 
 
+def _error(code: str) -> bytes:
+    """An error in the form of COS: the SDK reads no code from moto's, which lacks the resource."""
+    return _ERROR.format(code).encode()
+
+
+_ERROR = "<Error><Code>{}</Code><Message>-</Message><Resource>-</Resource><RequestId>-</RequestId></Error>"
 _CONTENTS = '<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>""</ETag><Size>0</Size></Contents>'
 
 

@@ -57,14 +57,16 @@ def test_a_signed_interruption_schedules_a_look_and_calls_nobody(world: World) -
     assert world.sweep_after(HOUR).outcomes == [("deleted", None)]
 
 
-def test_a_late_one_waits_for_the_next_sweep(world: World) -> None:
+@pytest.mark.parametrize("ahead", [-HOUR, 24 * HOUR])
+def test_a_captured_signature_neither_hastens_a_look_nor_puts_it_off(world: World, ahead: float) -> None:
+    """CSS repeats for a dozen minutes, so none that is older is believed; and none that is yet to happen."""
     world.api.state.add(STREAM, TASK)
     world.does(ckafka(world.created(start_time=world.clock.now - 2 * HOUR)))
     world.clock.now += 5
-    assert world.does(http(signed(world, event_time=world.clock.now - HOUR))).outcomes == [("scheduled", None)]
+    assert world.does(http(signed(world, event_time=world.clock.now + ahead))).outcomes == [("scheduled", None)]
+    assert world.sweep_after(840).outcomes == [("ignored", "nothing_due")]
     assert not world.api.calls
-    world.clock.now += 5
-    assert world.does(SWEEP).outcomes == [("deleted", None)]
+    assert world.sweep_after(1080).outcomes == [("deleted", None)]
 
 
 def test_the_older_gateway_may_send_base64(world: World) -> None:

@@ -39,7 +39,7 @@ hours = st.sampled_from([0.1, 1.0, 3.0])
 
 
 class Lives(RuleBasedStateMachine):
-    """``asserted``: from when on a record has to go; ``allowed``: from when on it may; ``hinted``: worth a look."""
+    """``asserted``: from when on a record has to go; ``allowed``: from when on it may."""
 
     cos: CosStandIn
     api: LiveStandIn
@@ -54,7 +54,8 @@ class Lives(RuleBasedStateMachine):
         self.created: dict[int, tuple[str, float]] = {}
         self.asserted: dict[int, float] = {}
         self.allowed: dict[int, float] = {}
-        self.hinted: set[int] = set()
+        self.interruptions: list[tuple[str, float]] = []
+        self.ends: list[tuple[str, float]] = []
         self.again: list[object] = []
         self.offset = 0
 
@@ -86,7 +87,7 @@ class Lives(RuleBasedStateMachine):
     def a_push_breaks_off(self, stream: str, late: float) -> None:
         self.api.state.interrupt(Stream(stream))
         at = self.clock.now - late
-        self.hinted |= {task for task, (name, start) in self.created.items() if name == stream and start <= at}
+        self.interruptions.append((stream, at))
         callback = {**push_callback(0), "stream_id": stream, "event_time": at}
         self._deliver(ckafka(callback, first_offset=self._next()))
 
@@ -99,9 +100,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(stream=streams)
     def the_backend_ends_a_stream(self, stream: str) -> None:
-        for task_id, (name, start) in self.created.items():
-            if name == stream and start <= self.clock.now:
-                self._may(task_id, self.clock.now)  # has to only if the ledger knows it, which faults may delay
+        self.ends.append((stream, self.clock.now))
         ended = {"type": "stream-end", "stream_name": stream, "ended_at": self.clock.now}
         self._deliver(ckafka(ended, first_offset=self._next()))
 
@@ -159,8 +158,14 @@ class Lives(RuleBasedStateMachine):
         for task_id in before - set(self.api.state.recordings):
             stream, _ = self.created[task_id]
             on_air = self.api.state.streams.get(Stream(stream)) == "active"
-            said = self.allowed.get(task_id, NEVER) <= self.clock.now
-            assert said or (task_id in self.hinted and not on_air), f"task {task_id} was deleted too early"
+            said = self.allowed.get(task_id, NEVER) <= self.clock.now or self._was(self.ends, task_id)
+            hinted = self._was(self.interruptions, task_id)
+            assert said or (hinted and not on_air), f"task {task_id} was deleted too early"
+
+    def _was(self, what: list[tuple[str, float]], task_id: int) -> bool:
+        """Whether any of these events, even one that is delivered again late, concerns a task."""
+        stream, start = self.created[task_id]
+        return any(name == stream and at >= start for name, at in what)
 
     @invariant()
     def a_truth_with_a_due_time_has_its_pointer(self) -> None:

@@ -112,7 +112,9 @@ def test_a_ledger_from_registration_to_the_last_look(unpacked: Path, api: LiveSt
         http(push_callback(0, app=stream.domain, appname=stream.app, stream_id=stream.name, **signed))
         for stream in (off_air, on_air)
     ]
-    environment = {**api.environment, "REAPER_LEDGER": cos.ledger, "REAPER_CALLBACK_KEY": KEY}
+    environment = {
+        **api.environment, "REAPER_LEDGER": cos.ledger, "REAPER_CALLBACK_KEY": KEY, "REAPER_GRACE_SECONDS": "0"
+    }  # fmt: skip
     answers, invocations, _ = handled(unpacked, [ckafka(*created), *callbacks, timer()], environment)
     assert [answer["returned"]["statusCode"] for answer in answers[1:3]] == [200, 200]
     assert (invocations[-1]["deleted"], invocations[-1]["scheduled"]) == (1, 1)

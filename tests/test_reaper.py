@@ -42,7 +42,7 @@ def due(count: int) -> list[Due]:
 
 
 def todo(due: list[Due]) -> Work:
-    return Work(due, lambda _, result: result, None, lambda _: None)
+    return Work(due, lambda _, result: result, None, lambda _: None, lambda _: True)
 
 
 def work(
