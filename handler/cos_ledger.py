@@ -168,15 +168,13 @@ class CosLedger:
     def follow(self, pointer: Pointer, now: float) -> Entry | None:
         _, _, digest, name = pointer.key.split("/")
         entry = self.entry_at(f"tasks/{digest}/{name.partition('-')[0]}.json")
-        if entry is not None:
-            if entry.is_due(now):
-                return entry
-            if entry.index == pointer.key:
-                return None
+        told = entry
+        if entry is not None and entry.index != pointer.key and entry.needs_look(now):
             told = self._with_assertion_of(pointer, entry)
-            if told is not entry:
-                return told if told.is_due(now) else None
-        if pointer.written_at < now - STALE_AFTER_SECONDS:
+        if told is not None and told.is_due(now):
+            return told
+        stale = entry is None or (entry.index != pointer.key and told is entry)
+        if stale and pointer.written_at < now - STALE_AFTER_SECONDS:
             self.bucket.delete(pointer.key)
         return None
 

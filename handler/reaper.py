@@ -120,8 +120,9 @@ class Reaper:
                 return
             while (item := batch.take(self._clock())) is not None:
                 claimed = self._claimed(item, work, batch)
-                if claimed is not None:
-                    batch.finish(claimed, self._done(claimed, work, batch, mine), self._clock())
+                result = None if claimed is None else self._done(claimed, work, batch, mine)
+                if claimed is not None and result is not None:
+                    batch.finish(claimed, result, self._clock())
 
         if work.pointers is not None:
             self._crew.run(batch.begin, 1, deadline.last_start - began)
@@ -142,10 +143,11 @@ class Reaper:
             return None
         return due if due is not None and batch.is_first(due) else None
 
-    def _done(self, due: Due, work: Work, batch: _Batch, client: Client) -> Result:
+    def _done(self, due: Due, work: Work, batch: _Batch, client: Client) -> Result | None:
+        """What became of a task; None if another thread has come to do more about it meanwhile."""
         try:
             result = due.verdict or self._result(due, work, batch, client)
-            return work.settle(due, result)
+            return work.settle(due, result) if batch.is_up_to(due) else None
         except Exception as error:  # noqa: BLE001  a mistake of ours must not lose the task
             return _internal_error(error, due.kept)
 
@@ -310,13 +312,20 @@ class _Batch:
                 self._report.sweep_error = error
 
     def is_first(self, due: Due) -> bool:
-        """Whether nothing else of this batch led to the task of ``due`` before."""
+        """Whether nothing else of this batch led to the task of ``due`` before; an assertion goes before a hint."""
         with self._lock:
-            if self._closed or due.task in self._seen:
+            before = self._claimed.get(due.task)
+            outdone = before is not None and before.look and not due.look
+            if self._closed or (due.task in self._seen and not outdone):
                 return False
             self._seen.add(due.task)
             self._claimed[due.task] = due
             return True
+
+    def is_up_to(self, due: Due) -> bool:
+        """Whether ``due`` is still what this batch does about its task."""
+        with self._lock:
+            return self._claimed.get(due.task, due) is due
 
     def may_send(self, task: RecordTask) -> bool:
         """Whether a request for ``task`` may leave now; counts it if so."""

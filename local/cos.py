@@ -39,9 +39,10 @@ class Request:
 
 @dataclass
 class CosFault:
-    """How to misbehave. ``status``: refuse with it. ``silent``: apply the request, but never answer."""
+    """How to misbehave. ``status``: refuse with it, and ``code``. ``silent``: apply the request, but never answer."""
 
     status: int = 0
+    code: str = "Refused"
     silent: bool = False
     delay: float = 0.0
     times: float = 1
@@ -125,7 +126,7 @@ class CosStandIn:
             time.sleep(fault.delay)
         refusal = (fault.status if fault else 0) or _refused(environ, key)
         if refusal:
-            body = [_error("Refused")]
+            body = [_error(fault.code if fault else "Refused")]
             start(f"{refusal} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body[0])))])
         else:
             body = self._applied(environ, method, key, start)

@@ -11,7 +11,7 @@ import pytest
 
 from local.cos import CosFault
 from tests.support import STREAM, TASK, Run, ckafka, push_callback, run, stream_end
-from tests.test_ledger import HOUR, SWEEP, World, bucket, world
+from tests.test_ledger import HOUR, World, bucket, world
 
 __all__ = ["bucket", "world"]
 KEY = "callback-key"

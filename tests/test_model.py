@@ -130,7 +130,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(how=st.sampled_from([CosFault(status=503), CosFault(silent=True), CosFault(status=503, times=5)]))
     def cos_has_a_bad_moment(self, how: CosFault) -> None:
-        self.cos.faults.append(CosFault(how.status, how.silent, times=how.times))
+        self.cos.faults.append(CosFault(status=how.status, silent=how.silent, times=how.times))
 
     @precondition(lambda self: self.again)
     @rule()
