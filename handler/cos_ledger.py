@@ -165,9 +165,13 @@ class CosLedger:
             if due_at is not None:
                 yield Pointer(key, due_at, written_at)
 
-    def follow(self, pointer: Pointer, now: float) -> Entry | None:
+    def truth_of(self, pointer: Pointer) -> str:
+        """The key of the entry that ``pointer`` leads to."""
         _, _, digest, name = pointer.key.split("/")
-        entry = self.entry_at(f"tasks/{digest}/{name.partition('-')[0]}.json")
+        return f"tasks/{digest}/{name.partition('-')[0]}.json"
+
+    def follow(self, pointer: Pointer, now: float) -> Entry | None:
+        entry = self.entry_at(self.truth_of(pointer))
         told = entry
         if entry is not None and entry.index != pointer.key and entry.needs_look(now):
             told = self._with_assertion_of(pointer, entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,25 @@ examples:
 """
 
 
+IMPORT = """\
+The first line names the columns: stream_name, task_id and due, and if known start_time, domain_name, app_name, look.
+due: from when on the record may go (RFC 3339 with an offset, or unix seconds); empty where not known. look: when to
+look whether the stream is on air. A task that is known already keeps the earlier due time. Bad rows are told by
+their lines, and the exit status is 1; the others are imported. After an interruption, run it again."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return status
 
 
@@ -72,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_ledger(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: str, text: str, *, as_json: bool = False, dry_run: bool = False) -> Any:
-        added = commands.add_parser(name, help=text, description=text)
+    def command(name: str, run: str, text: str, *, as_json: bool = False, dry_run: bool = False, more: str = "") -> Any:
+        added = commands.add_parser(name, help=text, description=f"{text}. {more}", allow_abbrev=False)
         if as_json:
             added.add_argument("--json", action="store_true", dest="as_json", help="for programs")
         if dry_run:
@@ -94,17 +110,18 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
         letters = command(name, name, text, dry_run=True)
         letters.add_argument("keys", metavar="KEY", nargs="*", help="as `ledger dead` lists them")
         letters.add_argument("--all", action="store_true", dest="everything")
-    read = command("import", "import_csv", "schedule every row of a CSV file: stream_name,task_id,due", dry_run=True)
+    read = command("import", "import_csv", "remember every row of a CSV file", dry_run=True, more=IMPORT)
     read.add_argument("path", metavar="FILE.csv", type=Path)
-    command("export", "export", "every task as CSV")
+    command("export", "export", "every task as CSV, in the form that import reads")
     command("reindex", "reindex", "rebuild the pointers from the entries", dry_run=True)
 
 
 def _ledger(name: str, options: argparse.Namespace) -> int:
-    from local import ledger
+    from local import ledger, ledger_csv
 
     given = {key: value for key, value in vars(options).items() if key != "run"}
-    return ledger.run(getattr(ledger, name), **given)
+    command = getattr(ledger_csv if name in ("import_csv", "export") else ledger, name)
+    return ledger.run(command, **given)
 
 
 def _demo(_: argparse.Namespace) -> int:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import random
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, track
+from rich.progress import Progress
 from rich.table import Table
 
-from handler import messages
 from handler.cos_ledger import Bucket, CosLedger, entry_of, fields_of, new_session
-from handler.ledger import Entry, LedgerError
-from handler.model import RecordTask, Rejection
+from handler.credentials import VARIABLES
+from handler.ledger import Entry, LedgerError, LedgerRefused
 from handler.settings import Place, Settings, SettingsError
 
 HANDS = 16
 PAGE = 1_000
-COLUMNS = ("stream_name", "task_id", "due")
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -41,10 +34,7 @@ class UsageError(Exception):
 def run(command: Callable[..., int], **options: Any) -> int:
     """Runs ``command`` on the ledger that REAPER_LEDGER names; returns the exit status."""
     try:
-        place = Settings.read(os.environ).ledger
-        if place is None:
-            return _problem("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
-        return command(opened(place), **options)
+        return command(opened(_place()), **options)
     except (SettingsError, LedgerError, UsageError) as error:
         return _problem(str(error))
 
@@ -52,6 +42,18 @@ def run(command: Callable[..., int], **options: Any) -> int:
 def opened(place: Place) -> CosLedger:
     """The ledger at ``place``, as the tools use it."""
     return CosLedger(Bucket(place, new_session(HANDS), 10.0, time.sleep, random.random), random.random)
+
+
+def _place() -> Place:
+    place = Settings.read(os.environ).ledger
+    if place is None:
+        raise UsageError("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
+    if not all(os.environ.get(name) for name in VARIABLES[:2]):
+        raise UsageError(
+            f"{VARIABLES[0]} and {VARIABLES[1]} are not both set: export the credentials of somebody who may read and "
+            f"write the bucket (with {VARIABLES[2]} where they are temporary)"
+        )
+    return place
 
 
 def _problem(text: str) -> int:
@@ -69,15 +71,18 @@ def status(ledger: CosLedger, *, as_json: bool) -> int:
     pointed = {f"{digest}/{name.partition('-')[0]}" for _, _, digest, name in pointers} & tasks
     minutes = [minute for _, minute, digest, name in pointers if f"{digest}/{name.partition('-')[0]}" in tasks]
     this_minute = datetime.fromtimestamp(time.time(), timezone.utc).strftime("%Y%m%d%H%M")
+    overdue = [minute for minute in minutes if minute <= this_minute]
+    later = [minute for minute in minutes if minute > this_minute]
     dead = [key for key, _ in ledger.bucket.keys("dead/")]
     counts = {
         "tasks": len(tasks),
-        "due_now": sum(minute <= this_minute for minute in minutes),
-        "oldest_due": _readable(minutes[0]) if minutes else None,
+        "due_now": len(overdue),
+        "oldest_due": _readable(overdue[0]) if overdue else None,
+        "next_due": _readable(later[0]) if later else None,
         "no_due_time": len(tasks - pointed),
-        "stale_pointers": len(pointers) - len(minutes),
         "dead_tasks": sum("/message-" not in key for key in dead),
         "dead_messages": sum("/message-" in key for key in dead),
+        "old_pointers": len(pointers) - len(minutes),  # which sweeps tidy up
     }
     if as_json:
         print(json.dumps(counts))
@@ -92,41 +97,42 @@ def status(ledger: CosLedger, *, as_json: bool) -> int:
 def show(ledger: CosLedger, *, stream_name: str, task_id: int | None) -> int:
     """What is known of one stream's tasks, or of one task, as JSON."""
     found = [entry for entry in ledger.of_stream(stream_name) if task_id in (None, entry.task.task_id)]
-    for entry in found:
-        print(json.dumps({"due_at": _instant(entry.due_at), **fields_of(entry)}, indent=2))
     if not found:
-        raise UsageError(f"the ledger knows no such task of {stream_name}")
+        raise UsageError(f"the ledger knows no such task of {stream_name} (given up? see `ledger dead`)")
+    print(json.dumps([_shown(entry) for entry in found], indent=2, ensure_ascii=False))
     return 0
 
 
 def due(ledger: CosLedger, *, as_json: bool) -> int:
-    """What is due now, the oldest first."""
+    """What is due now, the oldest first; of what is stored, only that is read."""
     now = time.time()
-    entries = [entry for entry in _entries(ledger) if entry.is_due(now)]
-    for entry in sorted(entries, key=lambda entry: entry.due_at or 0.0):
-        _tell(entry, as_json)
-    return 0
-
-
-def export(ledger: CosLedger) -> int:
-    """Every task as CSV, in the form that ``import`` reads; tasks without a due time have none."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for entry in _entries(ledger):
-        writer.writerow((entry.task.stream_name, entry.task.task_id, _instant(entry.due_at) or ""))
+    keys = dict.fromkeys(ledger.truth_of(pointer) for pointer in ledger.pointers(now))
+    found = [entry for entry in _read(ledger, list(keys)) if entry.is_due(now)]
+    for entry in sorted(found, key=lambda entry: entry.due_at or 0.0):
+        if as_json:
+            print(json.dumps(_shown(entry), ensure_ascii=False))
+        else:
+            kind = "a look" if entry.needs_look(now) else "due"
+            out.print(f"{instant(entry.due_at)}  {escape(entry.task.stream_name)} {entry.task.task_id}  [dim]{kind}[/]")
+    if not found:
+        err.print("[dim]nothing is due[/]")
     return 0
 
 
 def dead(ledger: CosLedger, *, as_json: bool) -> int:
     """The dead letters, by their keys."""
+    found = False
     for key, letter in _letters(ledger):
+        found = True
         if as_json:
-            print(json.dumps({"key": key, **letter}))
+            print(json.dumps({"key": key, **letter}, ensure_ascii=False))
         elif "task_id" in letter:
             errors = ", ".join(f"{error['count']} × {error['code']}" for error in letter["errors"])
             out.print(f"{key}\n  {escape(letter['stream_name'])} {letter['task_id']}  [dim]{escape(errors)}[/]")
         else:
             out.print(f"{key}\n  {escape(letter['message_id'])}  [dim]{escape('; '.join(letter['details']))}[/]")
+    if not found:
+        err.print("[dim]there are no dead letters[/]")
     return 0
 
 
@@ -134,28 +140,27 @@ def dead(ledger: CosLedger, *, as_json: bool) -> int:
 
 
 def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool, now: float | None = None) -> int:
-    """Makes dead tasks due again, now; the next sweep tries them. A dead message has to be mended and sent anew."""
+    """Makes dead tasks due again, now; the next sweep tries them. A dead message has to be mended and sent anew.
+
+    What only a hint had made due is looked at again before it is deleted.
+    """
+    at = time.time() if now is None else now
+    status = 0
     for key, letter in _chosen(ledger, keys, everything):
         if "task_id" not in letter:
+            status = 1
             err.print(
                 f"[yellow]{key} is a message that was not valid: mend it and send it anew[/] (`dead --json` shows it)"
             )
             continue
-        entry = _entry_of_letter(letter)
-        fresh = replace(
-            entry,
-            asserted_at=time.time() if now is None else now,
-            not_before=None,
-            first_due_at=None,
-            tries=0,
-            failures=(),
-            index=None,
-        )
+        entry = entry_of(json.dumps(letter["entry"]).encode())
+        again: dict[str, Any] = {"look_at" if entry.needs_look(at) else "asserted_at": at}
+        fresh = replace(entry, **again, not_before=None, first_due_at=None, tries=0, failures=(), index=None)
         if not dry_run:
             ledger.write(fresh)
             ledger.bucket.delete(key)
-        out.print(f"{_would(dry_run)}requeued {escape(entry.task.stream_name)} {entry.task.task_id}")
-    return 0
+        out.print(f"{would(dry_run)}requeued {escape(entry.task.stream_name)} {entry.task.task_id}")
+    return status
 
 
 def drop(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool) -> int:
@@ -163,88 +168,66 @@ def drop(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool)
     for key, _ in _chosen(ledger, keys, everything):
         if not dry_run:
             ledger.bucket.delete(key)
-        out.print(f"{_would(dry_run)}dropped {key}")
+        out.print(f"{would(dry_run)}dropped {key}")
     return 0
-
-
-def import_csv(ledger: CosLedger, *, path: Path, dry_run: bool) -> int:
-    """Schedules every row of a CSV file; run again after an interruption, it does only what is left."""
-
-    def schedule(row: tuple[int, dict[str, str]]) -> str:
-        """ "imported", "known", or what is wrong with the row."""
-        entry = _entry_of_row(row[1])
-        if isinstance(entry, str):
-            return f"{path}:{row[0]}: {entry}"
-        known = ledger.read(entry.task)
-        wanted = (known or Entry(entry.task)).asserted(entry.asserted_at or 0.0, entry.because)
-        if wanted == known:
-            return "known"
-        if not dry_run:
-            ledger.write(wanted)
-        return "imported"
-
-    counts: Counter[str] = Counter()
-    with ThreadPoolExecutor(HANDS) as pool, Progress(console=err, transient=True) as progress:
-        bar = progress.add_task("importing", total=None)
-        for rows in _pages(path):
-            for told in pool.map(schedule, rows):
-                if told not in ("imported", "known"):
-                    err.print(f"[red]{escape(told)}[/]")
-                    told = "bad"
-                counts[told] += 1
-            progress.update(bar, advance=len(rows), description=f"{sum(counts.values())} rows")
-    out.print(
-        f"{_would(dry_run)}imported {counts['imported']} tasks; {counts['known']} were known already; "
-        f"{counts['bad']} rows are bad"
-    )
-    return 1 if counts["bad"] else 0
-
-
-def _pages(path: Path) -> Iterator[list[tuple[int, dict[str, str]]]]:
-    """The rows of a CSV file with their line numbers, a page at a time: the file may be large."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-                raise UsageError(f"{path}: the first line must name {', '.join(COLUMNS)}; {', '.join(missing)} missing")
-            while rows := [(reader.line_num, row) for row in islice(reader, PAGE)]:
-                yield rows
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
 
 
 def reindex(ledger: CosLedger, *, dry_run: bool) -> int:
     """Rebuilds the pointers from the truth: every task with a due time has one again."""
     pointers = {key for key, _ in ledger.bucket.keys("due/")}
     mended = 0
-    for entry in _entries(ledger):
+    for entry in entries(ledger):
         if entry.due_at is not None and entry.index not in pointers:
             mended += 1
-            if not dry_run:
-                ledger.write(replace(entry, index=None))
-    out.print(f"{_would(dry_run) or 'has '}given {mended} tasks a pointer again")
+            if not dry_run and entry.index:
+                ledger.point(entry)  # the truth itself is not touched: somebody may be changing it
+    out.print(f"{would(dry_run)}mended {mended} tasks that no sweep would have found")
     return 0
 
 
 # -- shared ------------------------------------------------------------------------------------
 
 
-def _entries(ledger: CosLedger) -> Iterator[Entry]:
-    keys = [key for key, _ in ledger.bucket.keys("tasks/")]
-    with ThreadPoolExecutor(HANDS) as pool:
-        for body in track(pool.map(ledger.bucket.get, keys), "reading", total=len(keys), console=err, transient=True):
-            if body is not None:
-                yield entry_of(body)
+def entries(ledger: CosLedger) -> Iterator[Entry]:
+    """Every task of the ledger; what cannot be read is told, and left out."""
+    yield from _read(ledger, [key for key, _ in ledger.bucket.keys("tasks/")])
+
+
+def _read(ledger: CosLedger, keys: list[str]) -> Iterator[Entry]:
+    def read(key: str) -> Entry | LedgerRefused | None:
+        try:
+            return ledger.entry_at(key)
+        except LedgerRefused as error:
+            return error
+
+    with (
+        ThreadPoolExecutor(HANDS) as pool,
+        Progress(console=err, transient=True, disable=not err.is_terminal) as progress,
+    ):
+        bar = progress.add_task("reading", total=len(keys))
+        for first in range(0, len(keys), PAGE):
+            page = keys[first : first + PAGE]
+            for key, found in zip(page, pool.map(read, page), strict=True):
+                progress.advance(bar)
+                if isinstance(found, Entry):
+                    yield found
+                elif found is not None:
+                    err.print(f"[red]{key}: {escape(str(found))}[/]")
 
 
 def _letters(ledger: CosLedger) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, _ in ledger.bucket.keys("dead/"):
         body = ledger.bucket.get(key)
-        if body is not None:
-            yield key, json.loads(body)
+        try:
+            if body is not None:
+                yield key, dict(json.loads(body))
+        except (ValueError, TypeError):
+            err.print(f"[red]{key}: is no dead letter[/]")
 
 
 def _chosen(ledger: CosLedger, keys: list[str], everything: bool) -> list[tuple[str, dict[str, Any]]]:
+    if keys and everything:
+        raise UsageError("name keys, or say --all: not both")
     letters = dict(_letters(ledger))
     if everything:
         return list(letters.items())
@@ -255,30 +238,20 @@ def _chosen(ledger: CosLedger, keys: list[str], everything: bool) -> list[tuple[
     return [(key, letters[key]) for key in keys]
 
 
-def _entry_of_letter(letter: dict[str, Any]) -> Entry:
-    return entry_of(json.dumps(letter["entry"]).encode())
+def _shown(entry: Entry) -> dict[str, Any]:
+    """An entry for people and programs: times as instants, the id as text, which every reader can hold."""
+    fields = fields_of(entry)
+    times = {name: instant(at) for name, at in fields.items() if name.endswith(("_at", "_before"))}
+    failures = [
+        {**failure, "first_at": instant(failure["first_at"]), "last_at": instant(failure["last_at"])}
+        for failure in fields["failures"]
+    ]
+    task = {"stream_name": entry.task.stream_name, "task_id": str(entry.task.task_id)}
+    return {**task, "due_at": instant(entry.due_at), **fields, **times, "failures": failures, "task": task}
 
 
-def _entry_of_row(row: dict[str, str]) -> Entry | str:
-    fields = {"type": "retention-expiry", **{name: row[name] for name in COLUMNS[:2]}, "expires_at": row["due"]}
-    [event] = messages.read([fields], time.time())
-    if isinstance(event, Rejection):
-        return event.detail.replace("expires_at", "due")
-    if not isinstance(event, messages.RetentionExpiry):
-        return "cannot be read"
-    task = RecordTask(event.stream_name, event.task_id)
-    return Entry(task, asserted_at=event.expires_at, because={"message_id": "import", **fields})
-
-
-def _tell(entry: Entry, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"due_at": _instant(entry.due_at), **fields_of(entry)}))
-    else:
-        kind = "a look" if entry.needs_look(time.time()) else "due"
-        out.print(f"{_instant(entry.due_at)}  {escape(entry.task.stream_name)} {entry.task.task_id}  [dim]{kind}[/]")
-
-
-def _instant(at: float | None) -> str | None:
+def instant(at: float | None) -> str | None:
+    """A moment as people and ``import`` read it."""
     return None if at is None else datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -286,5 +259,6 @@ def _readable(minute: str) -> str:
     return datetime.strptime(minute, "%Y%m%d%H%M").strftime("%Y-%m-%dT%H:%MZ")
 
 
-def _would(dry_run: bool) -> str:
+def would(dry_run: bool) -> str:
+    """How a sentence about what was done begins."""
     return "would have " if dry_run else ""
