@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check package check-deploy format schema clean
+.PHONY: help demo test check package check-deploy bench-cold format schema clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -27,6 +27,9 @@ package: $(VENV)/ready ## Make build/ and dist/live-record-reaper.zip, to be dep
 check-deploy: $(VENV)/ready ## Say what is wrong with serverless.yml before it is deployed
 	@$(BIN)/python -m local.check_deploy
 
+bench-cold: $(VENV)-bench/ready ## Measure cold starts, beside what people would otherwise deploy (QUICK=1: roughly)
+	@$(VENV)-bench/bin/python -m bench.cold
+
 format: $(VENV)/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -37,10 +40,13 @@ schema: $(VENV)/ready ## Write events/schema.json anew from the models
 clean: ## Remove what was made
 	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
-$(VENV)/ready: requirements.txt requirements-dev.txt
+$(VENV)/ready: REQUIREMENTS = requirements-dev.txt
+$(VENV)-bench/ready: REQUIREMENTS = bench/requirements.txt
+$(VENV)-bench/ready: bench/requirements.txt
+$(VENV)/ready $(VENV)-bench/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "$(PYTHON) is older than 3.10: name another, make PYTHON=python3.12 …"; exit 1; }
-	@echo "setting up $(VENV) with $$($(PYTHON) --version) (once)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@echo "setting up $(@D) with $$($(PYTHON) --version) (once)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	@touch $@

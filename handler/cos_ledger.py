@@ -24,7 +24,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from math import isfinite
 from typing import Any
@@ -101,24 +100,24 @@ class CosLedger:
         return entry
 
     def write(self, entry: Entry) -> Entry:
-        written = replace(entry, index=self._new_pointer(entry))
-        if written.index:
+        written = entry._replace(pointer=self._new_pointer(entry))
+        if written.pointer:
             self.point(written)
         self.bucket.put(_truth(entry.task), _body(fields_of(written)))
-        if entry.index and entry.index != written.index:
-            self.bucket.delete(entry.index)
+        if entry.pointer and entry.pointer != written.pointer:
+            self.bucket.delete(entry.pointer)
         return written
 
     def point(self, entry: Entry) -> None:
         """Puts the pointer that ``entry`` names, with the assertion that it stands for."""
         asserted = entry.asserted_at is not None
         body = _body({"asserted_at": entry.asserted_at, "because": entry.because}) if asserted else b""
-        self.bucket.put(entry.index or "", body)
+        self.bucket.put(entry.pointer or "", body)
 
     def settle(self, entry: Entry) -> None:
         self.bucket.delete(_truth(entry.task))
-        if entry.index:
-            self.bucket.delete(entry.index)
+        if entry.pointer:
+            self.bucket.delete(entry.pointer)
 
     def _new_pointer(self, entry: Entry) -> str | None:
         if entry.due_at is None:
@@ -136,7 +135,7 @@ class CosLedger:
             "reason": result.reason,
             "detail": result.detail,
             "message": entry.because,
-            "errors": [asdict(failure) for failure in entry.failures],
+            "errors": [failure._asdict() for failure in entry.failures],
             "first_due_at": entry.first_due_at,
             "died_at": now,
             "entry": fields_of(entry),
@@ -173,11 +172,11 @@ class CosLedger:
     def follow(self, pointer: Pointer, now: float) -> Entry | None:
         entry = self.entry_at(self.truth_of(pointer))
         told = entry
-        if entry is not None and entry.index != pointer.key and entry.needs_look(now):
+        if entry is not None and entry.pointer != pointer.key and entry.needs_look(now):
             told = self._with_assertion_of(pointer, entry)
         if told is not None and told.is_due(now):
             return told
-        stale = entry is None or (entry.index != pointer.key and told is entry)
+        stale = entry is None or (entry.pointer != pointer.key and told is entry)
         if stale and pointer.written_at < now - STALE_AFTER_SECONDS:
             self.bucket.delete(pointer.key)
         return None
@@ -229,7 +228,8 @@ def _is_time(value: object) -> bool:
 
 def fields_of(entry: Entry) -> dict[str, Any]:
     """What an object below ``tasks/`` holds."""
-    return {**asdict(entry), "task": entry.task._asdict()}
+    failures = [failure._asdict() for failure in entry.failures]
+    return {**entry._asdict(), "task": entry.task._asdict(), "failures": failures}
 
 
 def entry_of(body: bytes) -> Entry:
@@ -250,7 +250,7 @@ def entry_of(body: bytes) -> Entry:
         raise LedgerRefused(f"an entry of the ledger cannot be read: {error!r}"[:DETAIL_CHARACTERS]) from None
 
 
-_TEXTS = ("domain_name", "app_name", "index")
+_TEXTS = ("domain_name", "app_name", "pointer")
 _TIMES = ("started_at", "asserted_at", "look_at", "not_before", "first_due_at")
 
 

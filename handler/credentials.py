@@ -51,8 +51,8 @@ def without_secrets(text: str) -> str:
     for name in VARIABLES:
         for secret in os.environ.get(name, "").split():
             text = text.replace(secret, "***")
-    return _USERINFO.sub("//***@", _SIGNATURE.sub("TC3-HMAC-SHA256 ***", text))
+    return re.sub(_USERINFO, "//***@", re.sub(_SIGNATURE, "TC3-HMAC-SHA256 ***", text))
 
 
-_SIGNATURE = re.compile(r"TC3-HMAC-SHA256[^\"'}]*")
-_USERINFO = re.compile(r"//\S*@")
+_SIGNATURE = r"TC3-HMAC-SHA256[^\"'}]*"
+_USERINFO = r"//\S*@"

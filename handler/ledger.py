@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from handler.model import RecordTask, Result
@@ -21,25 +20,23 @@ class LedgerRefused(LedgerError):
     """It refused this one write, and would refuse it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A distinct error of one task: how often it was seen, from when until when (unix seconds)."""
+class Failure(NamedTuple):
+    """A distinct error of one task: how many times it was seen, from when until when (unix seconds)."""
 
     code: str
     detail: str
-    count: int
+    times: int
     first_at: float
     last_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What is known of one task. Times are unix seconds.
 
     ``asserted_at``: from then on the user's own word, or the task's own end, says that its record may go.
     ``look_at``: from then on a hint makes it worth a look. ``not_before``: it was tried, and has to wait.
     ``first_due_at``: when it was first tried since it became due. ``because``: the message that made it due.
-    ``index``: where the storage points to this entry, if it does.
+    ``pointer``: where the storage points to this entry, if it does.
     """
 
     task: RecordTask
@@ -53,7 +50,7 @@ class Entry:
     tries: int = 0
     failures: tuple[Failure, ...] = ()
     because: Mapping[str, Any] | None = None
-    index: str | None = None
+    pointer: str | None = None
 
     @property
     def due_at(self) -> float | None:
@@ -72,13 +69,13 @@ class Entry:
         """The same, due at ``at`` or earlier: the earliest assertion wins."""
         if self.asserted_at is not None and self.asserted_at <= at:
             return self
-        return replace(self, asserted_at=at, because=because or self.because)
+        return self._replace(asserted_at=at, because=because or self.because)
 
     def hinted(self, at: float, because: Mapping[str, Any] | None) -> Entry:
         """The same, to be looked at at ``at`` or later: a later interruption moves an earlier one's look back."""
         if self.look_at is not None and self.look_at >= at:
             return self
-        return replace(self, look_at=at, because=because or self.because)
+        return self._replace(look_at=at, because=because or self.because)
 
 
 class Due(NamedTuple):
@@ -120,7 +117,7 @@ class Ledger(Protocol):
         """The tasks of one stream."""
 
     def write(self, entry: Entry) -> Entry:
-        """Schedules ``entry`` in place of what was known of its task; its ``index`` is the place to give up."""
+        """Schedules ``entry`` in place of what was known of its task; its ``pointer`` is the one to give up."""
 
     def settle(self, entry: Entry) -> None:
         """Forgets a task that is gone."""

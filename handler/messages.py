@@ -57,13 +57,13 @@ def _name(value: object) -> str:
 
 _DIGITS = r"[1-9][0-9]*"
 _IS_DIGITS = re.compile(_DIGITS, re.ASCII).fullmatch
-_LOOKS_NUMERIC = re.compile(r"[\s\d.,+\-_eE]*").fullmatch
+_LOOKS_NUMERIC = r"[\s\d.,+\-_eE]*"
 
 
 def _task_id(value: object) -> int:
     if isinstance(value, str):
         if len(value) > 19 or not _IS_DIGITS(value):
-            if not _LOOKS_NUMERIC(value):
+            if not re.fullmatch(_LOOKS_NUMERIC, value):
                 raise _broken(
                     "must be digits: this looks like an id of the other API family (CreateRecordTask), "
                     "which DeleteLiveRecord cannot delete"
@@ -77,8 +77,8 @@ def _task_id(value: object) -> int:
     return value
 
 
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII).fullmatch
-_IS_UNIX_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII).fullmatch
+# Compiled when the first one comes: not every event brings a time.
+_RFC3339 = r"(?a)(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?"
 
 
 def _time(value: object, info: ValidationInfo) -> float:
@@ -93,7 +93,7 @@ def _time(value: object, info: ValidationInfo) -> float:
 
 def _unix_seconds(value: object) -> float:
     if isinstance(value, str):
-        if _IS_UNIX_DIGITS(value):
+        if value.isascii() and value.isdecimal() and len(value) <= 20:
             return float(value)
         return _rfc3339(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -106,7 +106,7 @@ def _unix_seconds(value: object) -> float:
 
 
 def _rfc3339(text: str) -> float:
-    match = _RFC3339(text)
+    match = re.fullmatch(_RFC3339, text)
     if match is None:
         raise _broken("must be RFC 3339 with an offset, such as 2026-11-22T18:00:00+08:00, or unix seconds")
     date, clock, fraction, offset = match.groups()
@@ -152,7 +152,8 @@ ALIASES = {"StreamName": "stream_name", "TaskId": "task_id", "DomainName": "doma
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Built when the first one comes: most events bring one type only.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class _Event(_Model):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
 from math import floor
@@ -251,7 +251,7 @@ class Planner:
                 return Part(None, Result(Outcome.REJECTED, Reason.NOT_DUE_YET, detail))
             entry = self._entry(task)
             started_at = self._now if entry.started_at is None else entry.started_at
-            return self._keep(replace(entry.asserted(at, because), started_at=started_at))
+            return self._keep(entry.asserted(at, because)._replace(started_at=started_at))
         before = self._asserted.get(task)
         if before is None or at < before.due_at:
             self._asserted[task] = Due(task, at, because=because)
@@ -260,8 +260,7 @@ class Planner:
     def _remember(self, event: TaskCreated, asked: Asked) -> Part:
         entry = self._entry(RecordTask(event.stream_name, event.task_id))
         started_at = entry.started_at if event.start_time is None else event.start_time
-        entry = replace(
-            entry,
+        entry = entry._replace(
             domain_name=event.domain_name or entry.domain_name,
             app_name=event.app_name or entry.app_name,
             started_at=self._now if started_at is None else started_at,

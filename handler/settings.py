@@ -5,26 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from handler.model import shown
 
 PREFIX = "REAPER_"
 
-_HOST = re.compile(r"(?:(?P<scheme>https?)://)?(?P<address>[A-Za-z0-9._-]+(?::(?P<port>[0-9]{1,5}))?)/?")
+_HOST = r"(?:(?P<scheme>https?)://)?(?P<address>[A-Za-z0-9._-]+(?::(?P<port>[0-9]{1,5}))?)/?"
 
 
 class SettingsError(Exception):
     """The configuration is not usable: one line that names the variable, its value and the rule."""
 
 
-class Endpoint(BaseModel):
+class Endpoint(NamedTuple):
     """Where the Live API answers: ``scheme`` is http or https, ``address`` host or host:port."""
 
-    model_config = ConfigDict(frozen=True)
     scheme: str
     address: str
 
@@ -34,7 +33,7 @@ def _rule(text: str) -> PydanticCustomError:
 
 
 def _endpoint(value: str) -> Endpoint:
-    match = _HOST.fullmatch(value)
+    match = re.fullmatch(_HOST, value)
     if match is None or (match["port"] and not 0 < int(match["port"]) < 65536):
         raise _rule("must be a host, host:port, or http://host:port for a local stand-in")
     return Endpoint(scheme=match["scheme"] or "https", address=match["address"])
@@ -54,23 +53,20 @@ def _switch(value: str) -> bool:
         raise _rule("must be true or false") from None
 
 
-class Place(BaseModel):
+class Place(NamedTuple):
     """Where the ledger is kept. ``prefix`` ends in a slash, or is empty; ``endpoint`` is a local stand-in's."""
 
-    model_config = ConfigDict(frozen=True)
     bucket: str
     prefix: str
     region: str
     endpoint: Endpoint | None = None
 
 
-_LEDGER = re.compile(
-    r"cos://(?P<bucket>[a-z0-9-]{1,50}-[0-9]{5,20})/?(?P<prefix>[\w./-]{0,200})\?(?P<query>\S+)", re.ASCII
-)
+_LEDGER = r"(?a)cos://(?P<bucket>[a-z0-9-]{1,50}-[0-9]{5,20})/?(?P<prefix>[\w./-]{0,200})\?(?P<query>\S+)"
 
 
 def _ledger(value: str) -> Place:
-    match = _LEDGER.fullmatch(value)
+    match = re.fullmatch(_LEDGER, value)
     query = dict(pair.partition("=")[::2] for pair in match["query"].split("&")) if match else {}
     if (
         match is None
@@ -94,12 +90,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    live_endpoint: Annotated[Endpoint, BeforeValidator(_endpoint)] = Endpoint(
+    live_endpoint: Annotated[Endpoint, PlainValidator(_endpoint)] = Endpoint(
         scheme="https", address="live.tencentcloudapi.com"
     )
     max_qps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 200.0
     concurrency: Annotated[int, Field(ge=1, le=512)] = 32
-    ledger: Annotated[Place | None, BeforeValidator(_ledger)] = None
+    ledger: Annotated[Place | None, PlainValidator(_ledger)] = None
     end_margin_seconds: Seconds = 600.0
     grace_seconds: Seconds = 1_800.0
     give_up_after_seconds: Seconds = 604_800.0

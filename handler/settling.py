@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from handler.ledger import Due, Entry, Failure, Ledger, LedgerError, LedgerRefused, Pointer
 from handler.model import Outcome, Reason, RecordTask, Result
@@ -91,9 +90,9 @@ def _told(due: Due, result: Result, now: float, ledger: Ledger, settings: Settin
             ledger.bury(entry, result, now)
             return result
         wait = min(_HOUR, _FIRST_WAIT[result.reason] * 2.0 ** min(entry.tries - 1, 8))
-        ledger.write(replace(entry, not_before=now + wait))
+        ledger.write(entry._replace(not_before=now + wait))
     elif not due.kept:
-        ledger.write(replace(entry, not_before=None))
+        ledger.write(entry._replace(not_before=None))
     return result._replace(kept=True)
 
 
@@ -110,14 +109,14 @@ def _failed(entry: Entry, result: Result, now: float) -> Entry:
     code, detail = result.error_code or "", result.detail or ""
     seen = {failure.code: failure for failure in entry.failures}
     before = seen.get(code, Failure(code, detail, 0, now, now))
-    seen[code] = replace(before, detail=detail, count=before.count + 1, last_at=now)
+    seen[code] = before._replace(detail=detail, times=before.times + 1, last_at=now)
     first_due_at = now if entry.first_due_at is None else entry.first_due_at
-    return replace(entry, failures=tuple(seen.values()), tries=entry.tries + 1, first_due_at=first_due_at)
+    return entry._replace(failures=tuple(seen.values()), tries=entry.tries + 1, first_due_at=first_due_at)
 
 
 def _put_off(entry: Entry, result: Result, now: float, settings: Settings) -> Entry:
     """Not to be touched now: the stream is on air, or is no longer this deployment's business."""
     if result.reason is Reason.STREAM_NOT_ALLOWED:
-        return replace(entry, not_before=now + _DAY)
+        return entry._replace(not_before=now + _DAY)
     look_at = None if entry.asserted_at is not None else now + settings.grace_seconds
-    return replace(entry, look_at=look_at, not_before=None, first_due_at=None, tries=0, failures=())
+    return entry._replace(look_at=look_at, not_before=None, first_due_at=None, tries=0, failures=())

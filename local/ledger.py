@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -127,7 +126,7 @@ def dead(ledger: CosLedger, *, as_json: bool) -> int:
         if as_json:
             print(json.dumps({"key": key, **letter}, ensure_ascii=False))
         elif "task_id" in letter:
-            errors = ", ".join(f"{error['count']} × {error['code']}" for error in letter["errors"])
+            errors = ", ".join(f"{error['times']} × {error['code']}" for error in letter["errors"])
             out.print(f"{key}\n  {escape(letter['stream_name'])} {letter['task_id']}  [dim]{escape(errors)}[/]")
         else:
             out.print(f"{key}\n  {escape(letter['message_id'])}  [dim]{escape('; '.join(letter['details']))}[/]")
@@ -155,7 +154,7 @@ def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bo
             continue
         entry = entry_of(json.dumps(letter["entry"]).encode())
         again: dict[str, Any] = {"look_at" if entry.needs_look(at) else "asserted_at": at}
-        fresh = replace(entry, **again, not_before=None, first_due_at=None, tries=0, failures=(), index=None)
+        fresh = entry._replace(**again, not_before=None, first_due_at=None, tries=0, failures=(), pointer=None)
         if not dry_run:
             ledger.write(fresh)
             ledger.bucket.delete(key)
@@ -177,9 +176,9 @@ def reindex(ledger: CosLedger, *, dry_run: bool) -> int:
     pointers = {key for key, _ in ledger.bucket.keys("due/")}
     mended = 0
     for entry in entries(ledger):
-        if entry.due_at is not None and entry.index not in pointers:
+        if entry.due_at is not None and entry.pointer not in pointers:
             mended += 1
-            if not dry_run and entry.index:
+            if not dry_run and entry.pointer:
                 ledger.point(entry)  # the truth itself is not touched: somebody may be changing it
     out.print(f"{would(dry_run)}mended {mended} tasks that no sweep would have found")
     return 0

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -159,8 +158,7 @@ def _import_rows(ledger: CosLedger, rows: list[Row], dry_run: bool) -> list[tupl
 def _wanted(entry: Entry, event: messages.TaskCreated, row: dict[str, str]) -> Entry:
     because = {"message_id": "import", **{name: row[name] for name in NEEDED}}
     started_at = entry.started_at if event.start_time is None else event.start_time
-    entry = replace(
-        entry,
+    entry = entry._replace(
         domain_name=event.domain_name or entry.domain_name,
         app_name=event.app_name or entry.app_name,
         started_at=time.time() if started_at is None else started_at,

@@ -235,7 +235,7 @@ def test_after_a_week_it_becomes_a_dead_letter_that_says_all(world: World) -> No
     letter = json.loads(world.cos.body(key))
     assert (letter["stream_name"], letter["task_id"], letter["first_due_at"]) == (STREAM, str(TASK), first)
     assert letter["message"]["message_id"] == "ckafka:t:1:0"
-    assert [(error["code"], error["count"] > 1) for error in letter["errors"]] == [
+    assert [(error["code"], error["times"] > 1) for error in letter["errors"]] == [
         ("FailedOperation.AlterTaskState", True),
         ("InternalError", True),
     ]

@@ -173,7 +173,7 @@ class Lives(RuleBasedStateMachine):
             return
         pointers = set(self.cos.keys("due/"))
         for key in self.cos.keys("tasks/"):
-            index = json.loads(self.cos.body(key))["index"]
+            index = json.loads(self.cos.body(key))["pointer"]
             assert index is None or index in pointers
 
     def teardown(self) -> None:

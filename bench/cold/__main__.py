@@ -1,0 +1,168 @@
+"""``make bench-cold``: what a cold start costs until the first deletion is answered, ours and its peers'."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bench.charts import bars
+from local import package
+from local.cos import CosStandIn
+from local.live_api import LiveStandIn
+
+HERE = Path(__file__).parent
+RESULTS = package.ROOT / "docs" / "bench"
+ROUNDS = 25
+QUICK_ROUNDS = 5
+STREAM, TASK = "room-1", 1
+LIVE = "tencentcloud-sdk-python-live==3.1.195"
+BODY = json.dumps({"type": "stream-end", "stream_name": STREAM, "task_id": TASK})
+EVENT = {"Records": [{"Ckafka": {"topic": "t", "partition": 1, "offset": 1, "msgKey": "None", "msgBody": BODY}}]}
+DRIVER = """
+import importlib.util, json, sys
+folder, event = sys.argv[1], json.loads(sys.argv[2])
+sys.path.insert(0, folder)
+spec = importlib.util.spec_from_file_location("index", folder + "/index.py")
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.main_handler(event, {"request_id": "r", "time_limit_in_ms": 60000})
+with open("/proc/self/status") as status:  # getrusage would tell the peak of the process that started this one
+    sys.stderr.write(next(line for line in status if line.startswith("VmHWM")).split()[1])
+"""
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+
+
+class Contender(NamedTuple):
+    """One handler, in a folder of its own. ``environment`` is added to the stand-in's."""
+
+    name: str
+    folder: Path
+    environment: dict[str, str]
+
+
+class Cost(NamedTuple):
+    """What one cold start took: seconds until the deletion was answered, CPU seconds, bytes at the peak."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def main() -> int:
+    """Measures, prints a table, and writes JSON and a chart; returns the exit status."""
+    rounds = QUICK_ROUNDS if os.environ.get("QUICK") else ROUNDS
+    version = package.RUNTIME if package.python(package.RUNTIME) else f"{sys.version_info[0]}.{sys.version_info[1]}"
+    interpreter = package.python(version)
+    assert interpreter
+    with LiveStandIn(qps=100_000) as api, CosStandIn() as cos, made(version, cos.ledger) as contenders:
+        runs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
+        for _ in track(range(rounds), "measuring", console=out, transient=True):
+            for contender in contenders:
+                runs[contender.name].append(one(interpreter, contender, api))
+    # Whatever else the machine does can only add: the least is what the program itself takes.
+    report({name: Cost(*map(min, zip(*costs, strict=True))) for name, costs in runs.items()}, version, rounds)
+    return 0
+
+
+@contextmanager
+def made(version: str, ledger: str) -> Iterator[list[Contender]]:
+    """Every contender, installed."""
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        ours, floor = root / "ours", root / "floor"
+        out.print("making the packages …")
+        package.make(ours, version)
+        shutil.copytree(ours, floor)
+        shutil.copy(HERE / "floor.py", floor / "index.py")
+        for compiled in (floor / "__pycache__").glob("index.*"):
+            compiled.unlink()
+        yield [
+            Contender("ours", ours, {}),
+            Contender("ours, with a ledger", ours, {"REAPER_LEDGER": ledger}),
+            Contender("floor: imports, one call", floor, {}),
+            Contender("floor, and one model", floor, {"BENCH_MODEL": "1"}),
+            Contender("tutorial: LiveClient", peer(root, "tutorial", version), {}),
+            Contender("Powertools, LiveClient", peer(root, "powertools", version, "aws-lambda-powertools"), {}),
+        ]
+
+
+def peer(root: Path, name: str, version: str, *more: str) -> Path:
+    """A peer as its tutorial would package it: what pip installs, without compiled files."""
+    folder = root / name
+    pins = (package.ROOT / "bench" / "requirements.txt").read_text().splitlines()
+    wanted = [LIVE, "pydantic==2.14.3", *(pin for pin in pins if pin.startswith(more or "-"))][: 2 + len(more)]
+    subprocess.run(
+        [sys.executable, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
+         "--target", str(folder), "--platform", package.PLATFORM, "--implementation", "cp",
+         "--python-version", version, "--only-binary", ":all:", *wanted],
+        check=True,
+    )  # fmt: skip
+    shutil.copy(HERE / f"{name}.py", folder / "index.py")
+    return folder
+
+
+def one(interpreter: str, contender: Contender, api: LiveStandIn) -> Cost:
+    """One cold start: a process of its own that handles one event."""
+    api.reset()
+    api.state.add(STREAM, TASK)
+    command = [interpreter, "-I", "-S", "-B", "-c", DRIVER, str(contender.folder), json.dumps(EVENT)]
+    environment = {**api.environment, **contender.environment, "POWERTOOLS_TRACE_DISABLED": "true"}
+    began = time.time()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    errors = process.stderr.read() if process.stderr else b""
+    if process.stderr:
+        process.stderr.close()
+    if status or api.state.recordings:
+        raise RuntimeError(f"{contender.name} failed: {errors.decode()[-2000:]}")
+    return Cost(api.calls[-1].at - began, usage.ru_utime + usage.ru_stime, int(errors.split()[-1]) * 1024)
+
+
+def report(least: dict[str, Cost], version: str, rounds: int) -> None:
+    tutorial, floor = least["tutorial: LiveClient"], least["floor: imports, one call"]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "ms", "CPU ms", "MB", "CPU/tutorial", "MB/tutorial", "CPU/floor"):
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True, min_width=len(heading))
+    rows = {}
+    for name, cost in least.items():
+        rows[name] = {
+            "wall_ms": round(cost.wall * 1000, 1),
+            "cpu_ms": round(cost.cpu * 1000, 1),
+            "memory_mb": round(cost.memory / 1e6, 1),
+            "cpu_of_tutorial": round(cost.cpu / tutorial.cpu, 2),
+            "memory_of_tutorial": round(cost.memory / tutorial.memory, 2),
+            "cpu_of_floor": round(cost.cpu / floor.cpu, 2),
+        }
+        table.add_row(name, *(str(value) for value in rows[name].values()))
+    out.print(table)
+    out.print(f"[dim]the least of {rounds} runs, Python {version}; ms: until the deletion was answered[/]")
+    if os.environ.get("QUICK"):
+        return
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "cold.json").write_text(
+        json.dumps({"python": version, "rounds": rounds, "results": rows}, indent=2) + "\n"
+    )
+    panels = {
+        "CPU until the first deletion, ms": {name: row["cpu_ms"] for name, row in rows.items()},
+        "memory at the peak, MB": {name: row["memory_mb"] for name, row in rows.items()},
+    }
+    bars(RESULTS / "cold.png", f"A cold start (Python {version})", panels, "ours")
+    out.print(f"written: {RESULTS.relative_to(package.ROOT)}/cold.json, cold.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
