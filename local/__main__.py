@@ -80,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_ledger(commands.add_parser("ledger", help="look into the ledger that REAPER_LEDGER names, and mend it"))
 
+    probe = commands.add_parser(
+        "probe",
+        help="ask the real API, with your credentials, what nobody has documented",
+        description="Creates two recording tasks a day ahead, asks about them, deletes them, and compares the answers "
+        "with what is assumed here. Nothing is pushed. Exits 0 if all is as assumed, 1 if not, 2 if nothing was done.",
+    )
+    probe.add_argument("--domain", required=True, help="a push domain of yours")
+    probe.add_argument("--app", default="live", help="the application name; default: live")
+    probe.add_argument("--report", type=Path, default=Path("probe-report.json"), metavar="FILE.json")
+    probe.add_argument("--yes", action="store_true", help="really do it")
+    probe.set_defaults(run=_probe)
+
     events = commands.add_parser("events", help="list the sample events")
     events.set_defaults(run=_events)
     return parser
@@ -140,6 +152,12 @@ def _invoke(options: argparse.Namespace) -> int:
     from local.invoke import invoke
 
     return invoke(options.event, options.context, dict(options.e))
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from local.probe import probe
+
+    return probe(options.domain, options.app, options.report, options.yes)
 
 
 def _events(_: argparse.Namespace) -> int:

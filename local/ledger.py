@@ -66,7 +66,7 @@ def _problem(text: str) -> int:
 def status(ledger: CosLedger, *, as_json: bool) -> int:
     """Counts, from listings alone: no entry is read."""
     tasks = {key.removeprefix("tasks/").removesuffix(".json") for key, _ in ledger.bucket.keys("tasks/")}
-    pointers = [key.split("/") for key, _ in ledger.bucket.keys("due/")]
+    pointers = [parts for key, _ in ledger.bucket.keys("due/") if len(parts := key.split("/")) == 4]  # only ours
     pointed = {f"{digest}/{name.partition('-')[0]}" for _, _, digest, name in pointers} & tasks
     minutes = [minute for _, minute, digest, name in pointers if f"{digest}/{name.partition('-')[0]}" in tasks]
     this_minute = datetime.fromtimestamp(time.time(), timezone.utc).strftime("%Y%m%d%H%M")

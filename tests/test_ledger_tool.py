@@ -165,7 +165,7 @@ def test_a_requeued_hint_stays_one(world: World, tool: Tool) -> None:
 def test_what_lies_in_the_bucket_besides_does_not_stop_the_tools(world: World, tool: Tool) -> None:
     world.does(ckafka(retention_expiry(expires_at=world.clock.now + DAY)))
     world.clock.now += 5
-    for key in ("tasks/", "due/", "dead/", "dead/20261122/notes.txt", "tasks/" + "0" * 32 + "/5.json"):
+    for key in ("tasks/", "due/", "due/x", "dead/", "dead/20261122/notes.txt", "tasks/" + "0" * 32 + "/5.json"):
         world.cos.put(key, b"")
     world.clock.now += 5
     for command in ("status", "due", "dead", "export", "reindex"):
