@@ -73,7 +73,7 @@ def test_a_variable_that_is_not_set_is_named_and_explained(name: str) -> None:
         ("runtime: Python3.10", "runtime: Python3.12", "inputs.runtime: 'Python3.12' (str)"),
         ("type: event", "type: web", "inputs.type: 'web' (str)"),
         ("  namespace: default", "  # default", "inputs.namespace: missing"),
-        ("memorySize: 256", "memorySize: 200", "inputs.memorySize: 200: must be 64, or a multiple of 128"),
+        ("memorySize: 128", "memorySize: 200", "inputs.memorySize: 200: must be 64, or a multiple of 128"),
         ("timeout: 60", "timeOut: 60", "inputs.timeOut: nothing reads this"),
         ("      - .env\n", "", "inputs.src.exclude: .env is missing"),
         ("retry: 10000", "retry: 0", "ckafka.parameters.retry: 0 (int)"),
@@ -194,7 +194,7 @@ def test_the_engine_creates_the_function_that_is_meant(requests: list[dict[str, 
     variables = {pair["Key"]: pair["Value"] for pair in function.pop("Environment")["Variables"]}
     meant = {
         "FunctionName": "live-record-reaper", "Namespace": "default", "Type": "Event", "DeployMode": "code",
-        "Runtime": "Python3.10", "Handler": "index.main_handler", "MemorySize": 256, "Timeout": 60, "InitTimeout": 10,
+        "Runtime": "Python3.10", "Handler": "index.main_handler", "MemorySize": 128, "Timeout": 60, "InitTimeout": 10,
         "Role": "live-record-reaper", "ClsLogsetId": "logset-id", "ClsTopicId": "topic-id",
         "Code": {"CosBucketName": "bucket", "CosObjectName": "package.zip"},
     }  # fmt: skip
