@@ -32,6 +32,7 @@ from qcloud_cos import CosConfig, CosS3Client
 from qcloud_cos.cos_exception import CosClientError, CosServiceError
 from requests import HTTPError, Response, Session
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 
 from handler.credentials import NoCredentials, RoleCredentials, without_secrets
 from handler.ledger import Entry, Failure, LedgerRefused, LedgerUnavailable, Pointer
@@ -52,6 +53,7 @@ def new_session(connections: int) -> Session:
     """A pool of connections for so many threads; may outlive the ledgers that use it."""
     session = Session()
     session.hooks["response"].append(_no_redirect)
+    session.trust_env = False  # .netrc would take the signature's place; proxies are looked up once (``_address``)
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
     return session
@@ -369,7 +371,8 @@ def _told(problem: str) -> str:
 
 def _address(place: Place) -> dict[str, Any]:
     if place.endpoint is None:
-        return {"Scheme": "https"}
+        proxies = get_environ_proxies(f"https://{place.bucket}.cos.{place.region}.myqcloud.com")
+        return {"Scheme": "https", "Proxies": proxies}
     host, _, port = place.endpoint.address.partition(":")
     return {"Scheme": place.endpoint.scheme, "IP": host, "Port": int(port or 80)}
 

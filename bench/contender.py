@@ -1,0 +1,88 @@
+"""Runs one handler over deliveries that come on stdin, as CKafka would; a process of its own.
+
+    python -m bench.contender MODULE < {"deliveries": [[task ids] …], "group": …}
+
+A delivery whose handler raises is delivered again, whole. Prints what it took, and what the handler said of each task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+from bench.tasks import stream_of
+
+REDELIVERIES = 3
+
+
+def main() -> None:
+    """Handles all deliveries."""
+    handler = importlib.import_module(sys.argv[1]).main_handler
+    asked = json.load(sys.stdin)
+    events = [delivery(asked["group"], ids, asked.get("type", "stream-end"), asked) for ids in asked["deliveries"]]
+    context = {"request_id": "r", "time_limit_in_ms": asked.get("limit_ms", 60_000)}
+    said: dict[str, bool] = {}
+    raised = 0
+    used, began = _cpu(), time.time()
+    for event in events:
+        for _ in range(1 + REDELIVERIES):
+            log = io.StringIO()
+            try:
+                with contextlib.redirect_stdout(log):
+                    handler(event, context)
+                break
+            except Exception:  # noqa: BLE001  CKafka would deliver again
+                raised += 1
+            finally:
+                said.update(read(log.getvalue()))
+    seconds, cpu = time.time() - began, _cpu() - used
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "memory_kb": peak_kb(), "raised": raised, "said": said}))
+
+
+def delivery(group: str, ids: list[int], kind: str = "stream-end", more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A CKafka delivery with a message for each task; a sweep if there are none."""
+    if not ids:
+        return {"type": "sweep"}
+    fields = (more or {}).get("fields", {})
+    bodies = (
+        json.dumps({"type": kind, "stream_name": stream_of(group, task_id), "task_id": task_id, **fields})
+        for task_id in ids
+    )
+    return {
+        "Records": [
+            {"Ckafka": {"topic": group, "partition": 1, "offset": offset, "msgKey": "None", "msgBody": body}}
+            for offset, body in enumerate(bodies)
+        ]
+    }
+
+
+def read(log: str) -> dict[str, bool]:
+    """What a handler's log says of each task: ours, and the peers', which say ``ok``."""
+    said = {}
+    for line in log.splitlines():
+        with contextlib.suppress(ValueError):
+            fields = json.loads(line)
+            if isinstance(fields, dict) and "task_id" in fields:
+                said[str(fields["task_id"])] = fields.get("ok", fields.get("outcome") in ("deleted", "already_gone"))
+    return said
+
+
+def peak_kb() -> int:
+    """The most memory that this process ever had, in kB."""
+    with open("/proc/self/status") as status:  # noqa: PTH123  what the kernel tells
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Deleting N tasks from CKafka deliveries, ours and its peers': at the API's limit at two latencies, and without a limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from typing import Any, NamedTuple
+
+from bench.report import Result, out, table
+from bench.server import Server
+
+LIMIT = 200
+DELIVERY = 1_000
+TIMEOUT = 180
+CONTENDERS = {
+    "ours": "bench.peers.ours",
+    "SDK's async client, semaphore": "bench.peers.async_sdk",
+    "threads and StandardRetryer": "bench.peers.threads",
+    "Powertools' batch processor": "bench.peers.powertools",
+    "tutorial: one after the other": "bench.peers.tutorial",
+}
+SEQUENTIAL = ("bench.peers.powertools", "bench.peers.tutorial")
+
+
+class Setting(NamedTuple):
+    """Which API: its limit per second (0: none) and its latency in seconds; how many tasks, and for who is slow."""
+
+    name: str
+    limit: int
+    latency: float
+    tasks: int
+    few: int
+
+
+FULL = (
+    Setting("200/s, 30 ms", LIMIT, 0.03, 3_000, 300),
+    Setting("200/s, 100 ms", LIMIT, 0.1, 3_000, 120),
+    Setting("no limit, 30 ms", 0, 0.03, 4_000, 300),
+)
+QUICK = (Setting("200/s, 30 ms", LIMIT, 0.03, 1_000, 60), Setting("no limit, 30 ms", 0, 0.03, 1_000, 60))
+
+
+def run(server: Server, *, quick: bool) -> Result:
+    """Every contender in every setting."""
+    rows: dict[str, dict[str, Any]] = {}
+    for setting in QUICK if quick else FULL:
+        bare = {} if setting.limit else {"(a bare loop, on threads)": "bench.peers.bare"}
+        shown = {}
+        for name, module in {**CONTENDERS, **bare}.items():
+            out.print(f"[dim]{setting.name}: {name} …[/]")
+            shown[name] = one(server, setting, module)
+        rows[setting.name] = shown
+        table(f"Deleting from CKafka deliveries: {setting.name}", shown)
+    return Result("throughput", rows)
+
+
+def one(server: Server, setting: Setting, module: str) -> dict[str, Any]:
+    """One contender, in a process of its own."""
+    count = setting.few if module in SEQUENTIAL else setting.tasks
+    ids = range(1, count + 1)
+    server.reset({"room": ids}, setting.limit or 1e9, setting.latency)
+    deliveries = [list(ids[first : first + DELIVERY]) for first in range(0, count, DELIVERY)]
+    ceiling = {} if setting.limit else {"REAPER_MAX_QPS": "100000"}
+    done = contender(server.environment | ceiling, module, {"group": "room", "deliveries": deliveries})
+    stats = server.stats()
+    said = {int(task): ok for task, ok in done["said"].items()}
+    gone = set(ids) - stats.left
+    throttled = sum(code == "RequestLimitExceeded" for _, _, code in stats.calls)
+    rates = steady([at for at, _, code in stats.calls if not code])
+    return {
+        "tasks/s": round(len(gone) / done["seconds"], 1),
+        "of the limit": f"{sum(rates) / len(rates) / setting.limit:.3f}" if setting.limit and rates else "–",
+        "throttled": f"{throttled / len(stats.calls):.1%}",
+        "left": len(stats.left),
+        "misreported": sum(said.get(task, False) != (task in gone) for task in ids),
+        "CPU ms/task": round(done["cpu"] * 1000 / max(1, len(gone)), 2),
+        "peak MB": round(done["memory_kb"] / 1000, 1),
+        "raised": done["raised"],
+    }
+
+
+def contender(environment: dict[str, str], module: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """What a contender's process says of itself."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "bench.contender", module],
+        input=json.dumps(asked), capture_output=True, text=True, timeout=TIMEOUT, check=False,
+        env={"PATH": os.environ["PATH"], "POWERTOOLS_TRACE_DISABLED": "true", **environment},
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{module}: {done.stderr[-2_000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def steady(moments: list[float]) -> list[int]:
+    """How many per whole second, without the first two and the last, which are not whole or not settled."""
+    if not moments:
+        return []
+    per_second = Counter(int(at - moments[0]) for at in moments)
+    return [per_second[second] for second in range(2, max(per_second))]
