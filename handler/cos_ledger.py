@@ -15,7 +15,8 @@ may lag a write (436/30614), so the order of writes carries the guarantee:
   when it was written so long ago that its writer cannot still be between its two puts.
 
 Two writers at once may overwrite each other's truth. So that no assertion is lost by that, a pointer holds
-the assertion that it was put for: it counts even where the truth, written by somebody else, lacks it.
+the assertion that it was put for: it counts even where the truth, written by somebody else, lacks it. It
+does not where it is left over from an earlier life of the task, forgotten before the truth was first written.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from math import isfinite
 from typing import Any
 
 from qcloud_cos import CosConfig, CosS3Client
@@ -41,6 +41,7 @@ from handler.settings import Place
 
 STALE_AFTER_SECONDS = 1_200.0  # a function runs for 900 s at most (583/11637)
 PAGE = 1_000
+LATEST = 1e11  # seconds: no moment that a calendar can write is later
 TRIES = 3
 DETAIL_CHARACTERS = 300
 # What is wrong with one request, and will be so again; all else says that nobody, or not we, can read or write.
@@ -83,9 +84,16 @@ class CosLedger:
     def read(self, task: RecordTask) -> Entry | None:
         return self.entry_at(_truth(task))
 
-    def of_stream(self, stream_name: str) -> list[Entry]:
-        keys = [key for key, _ in self.bucket.keys(f"tasks/{_digest(stream_name)}/") if _TRUTH.fullmatch(key)]
-        return [entry for key in keys if (entry := self.entry_at(key)) is not None]
+    def of_stream(self, stream_name: str) -> tuple[list[Entry], list[LedgerRefused]]:
+        found, unreadable = [], []
+        for key, _ in self.bucket.keys(f"tasks/{_digest(stream_name)}/"):
+            try:
+                entry = self.entry_at(key) if _TRUTH.fullmatch(key) else None
+            except LedgerRefused as error:
+                unreadable.append(error)
+            else:
+                found += [entry] if entry else []
+        return found, unreadable
 
     def entry_at(self, key: str) -> Entry | None:
         """The entry that lies at ``key``.
@@ -184,10 +192,14 @@ class CosLedger:
         return None
 
     def _with_assertion_of(self, pointer: Pointer, entry: Entry) -> Entry:
-        """``entry``, with what ``pointer`` asserts where somebody overwrote that."""
+        """``entry``, with what ``pointer`` asserts where somebody overwrote that at the same time."""
+        if pointer.written_at < (entry.known_since or 0.0) - STALE_AFTER_SECONDS:
+            return entry
         fields = _object(self.bucket.get(pointer.key) or b"")
-        at = fields.get("asserted_at")
-        return entry.asserted(float(at), fields.get("because")) if at is not None and _is_time(at) else entry
+        at, because = fields.get("asserted_at"), fields.get("because")
+        if at is None or not _is_time(at):
+            return entry
+        return entry.asserted(float(at), because if isinstance(because, dict) else None)
 
 
 def _digest(stream_name: str) -> str:
@@ -225,7 +237,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LATEST
 
 
 def fields_of(entry: Entry) -> dict[str, Any]:
@@ -243,17 +255,23 @@ def entry_of(body: bytes) -> Entry:
     fields = _object(body)
     try:
         task = RecordTask(_of(str, fields["task"]["stream_name"]), _of(int, fields["task"]["task_id"]))
-        failures = tuple(Failure(**failure) for failure in fields["failures"])
+        failures = tuple(_failure_of(failure) for failure in fields["failures"])
         texts = {name: None if fields[name] is None else _of(str, fields[name]) for name in _TEXTS}
-        times = {name: None if fields[name] is None else _of(float, fields[name]) for name in _TIMES}
+        times = {name: None if fields.get(name) is None else _of(float, fields[name]) for name in _TIMES}
         because = None if fields["because"] is None else _of(dict, fields["because"])
+        _truth(task)  # a name that cannot be encoded is none
         return Entry(task, failures=failures, tries=_of(int, fields["tries"]), because=because, **texts, **times)
     except (ValueError, TypeError, KeyError) as error:
         raise LedgerRefused(f"an entry of the ledger cannot be read: {error!r}"[:DETAIL_CHARACTERS]) from None
 
 
 _TEXTS = ("domain_name", "app_name", "pointer")
-_TIMES = ("started_at", "asserted_at", "look_at", "not_before", "first_due_at")
+_TIMES = ("started_at", "asserted_at", "look_at", "not_before", "first_due_at", "known_since")
+
+
+def _failure_of(fields: dict[str, Any]) -> Failure:
+    code, detail = _of(str, fields["code"]), _of(str, fields["detail"])
+    return Failure(code, detail, _of(int, fields["times"]), *(_of(float, fields[at]) for at in ("first_at", "last_at")))
 
 
 def _of(kind: type, value: Any) -> Any:

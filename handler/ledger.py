@@ -36,7 +36,7 @@ class Entry(NamedTuple):
     ``asserted_at``: from then on the user's own word, or the task's own end, says that its record may go.
     ``look_at``: from then on a hint makes it worth a look. ``not_before``: it was tried, and has to wait.
     ``first_due_at``: when it was first tried since it became due. ``because``: the message that made it due.
-    ``pointer``: where the storage points to this entry, if it does.
+    ``pointer``: where the storage points to this entry, if it does. ``known_since``: when it was first remembered.
     """
 
     task: RecordTask
@@ -51,6 +51,7 @@ class Entry(NamedTuple):
     failures: tuple[Failure, ...] = ()
     because: Mapping[str, Any] | None = None
     pointer: str | None = None
+    known_since: float | None = None
 
     @property
     def due_at(self) -> float | None:
@@ -113,8 +114,8 @@ class Ledger(Protocol):
     def read(self, task: RecordTask) -> Entry | None:
         """What is known of ``task``."""
 
-    def of_stream(self, stream_name: str) -> list[Entry]:
-        """The tasks of one stream."""
+    def of_stream(self, stream_name: str) -> tuple[list[Entry], list[LedgerRefused]]:
+        """The tasks of one stream, and why others of it cannot be read."""
 
     def write(self, entry: Entry) -> Entry:
         """Schedules ``entry`` in place of what was known of its task; its ``pointer`` is the one to give up."""
@@ -143,8 +144,8 @@ class MemoryLedger:
     def read(self, task: RecordTask) -> Entry | None:
         return None
 
-    def of_stream(self, stream_name: str) -> list[Entry]:
-        return []
+    def of_stream(self, stream_name: str) -> tuple[list[Entry], list[LedgerRefused]]:
+        return [], []
 
     def write(self, entry: Entry) -> Entry:
         return entry

@@ -141,6 +141,7 @@ class Planner:
         self._known: dict[RecordTask, Entry] = {}  # as the ledger has them
         self._entries: dict[RecordTask, Entry] = {}  # as the events change them
         self._asserted: dict[RecordTask, Due] = {}  # what is due now, whatever the ledger knows of it
+        self._unreadable: list[LedgerRefused] | None = None  # of the stream; None: it was not listed yet
 
     @classmethod
     def of(cls, now: float, settings: Settings, ledger: Ledger, acts: bool) -> Callable[[list[Asked]], Parts]:
@@ -194,8 +195,9 @@ class Planner:
 
     def _refused(self, asked: list[Asked], error: LedgerRefused) -> Result:
         """The ledger refuses for good what these events ask for: they are kept as dead letters, where it lets us."""
-        with suppress(LedgerError):
-            self._bury(asked, [str(error)])
+        for message_id in dict.fromkeys(item.message.id for item in asked):
+            with suppress(LedgerError):
+                self._bury([item for item in asked if item.message.id == message_id], [str(error)])
         return _not_done(error)
 
     def _bury(self, asked: list[Asked], details: list[str]) -> None:
@@ -238,7 +240,8 @@ class Planner:
         if not self._ledger.keeps:
             return [_ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")]
         known = [entry for entry in self._of_stream(event.stream_name) if _had_started(entry, at)]
-        return [self._assert(entry.task, at, "ended_at", asked) for entry in known] or [_none_known()]
+        parts = [self._assert(entry.task, at, "ended_at", asked) for entry in known]
+        return parts + self._not_read(asked) or [_none_known()]
 
     def _assert(self, task: RecordTask, at: float, field: str, asked: Asked) -> Part:
         because = asked.because if self._ledger.keeps else None
@@ -281,7 +284,8 @@ class Planner:
             if (entry.domain_name, entry.app_name) == where and _had_started(entry, event.event_time)
         ]
         look_at = at + self._settings.grace_seconds
-        return [self._keep(entry.hinted(look_at, asked.because)) for entry in known] or [_none_known()]
+        parts = [self._keep(entry.hinted(look_at, asked.because)) for entry in known]
+        return parts + self._not_read(asked) or [_none_known()]
 
     def _keep(self, entry: Entry) -> Part:
         self._entries[entry.task] = entry
@@ -291,15 +295,21 @@ class Planner:
         if task not in self._entries:
             known = self._ledger.read(task)
             if known is None:
-                return Entry(task)
+                return Entry(task, known_since=self._now)
             self._known[task] = self._entries[task] = known
         return self._entries[task]
 
     def _of_stream(self, stream_name: str) -> list[Entry]:
-        for entry in self._ledger.of_stream(stream_name):
-            if entry.task not in self._entries:
-                self._known[entry.task] = self._entries[entry.task] = entry
+        if self._unreadable is None:
+            found, self._unreadable = self._ledger.of_stream(stream_name)
+            for entry in found:
+                if entry.task not in self._entries:
+                    self._known[entry.task] = self._entries[entry.task] = entry
         return list(self._entries.values())
+
+    def _not_read(self, asked: Asked) -> list[Part]:
+        """What lies in the stream's part of the ledger and cannot be read, so that nobody knows whether it is meant."""
+        return [Part(None, self._refused([asked], error)) for error in self._unreadable or []]
 
 
 def _of(task: RecordTask) -> Part:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from handler.crew import Crew
 from handler.error_codes import ErrorClass
-from handler.ledger import Due, LedgerRefused, Pointer
+from handler.ledger import Due, LedgerError, Pointer
 from handler.live import Answer
 from handler.model import Outcome, Reason, RecordTask, Report, Result
 from handler.pacer import Pacer
@@ -80,6 +80,7 @@ RETRIES = {
     ErrorClass.UNKNOWN: Retry(tries=3, first=0.25, most=4.0),
 }
 _ONCE = Retry(tries=1, first=0.0, most=0.0)
+UNREADABLE_AT_FIRST = 8  # pointers: where nothing else comes, the ledger is taken to be out of order
 
 
 class Reaper:
@@ -135,12 +136,10 @@ class Reaper:
             return item
         try:
             due = work.claim(item)
-        except LedgerRefused as error:  # what lies there cannot be read: that harms nothing beside it
+        except Exception as error:  # noqa: BLE001  what lies there cannot be read, or the ledger does not answer
             batch.skip(item, error)
             return None
-        except Exception as error:  # noqa: BLE001  the ledger does not answer
-            batch.stop_sweep(item, error)
-            return None
+        batch.followed(item)
         return due if due is not None and batch.is_first(due) else None
 
     def _done(self, due: Due, work: Work, batch: _Batch, client: Client) -> Result | None:
@@ -148,6 +147,8 @@ class Reaper:
         try:
             result = due.verdict or self._result(due, work, batch, client)
             return work.settle(due, result) if batch.is_up_to(due) else None
+        except LedgerError as error:
+            return Result(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, str(error), kept=due.kept)
         except Exception as error:  # noqa: BLE001  a mistake of ours must not lose the task
             return _internal_error(error, due.kept)
 
@@ -178,7 +179,8 @@ class Reaper:
             if look and answer.on_air is False:
                 if work.dry_run:
                     return Result(Outcome.PLANNED, Reason.DRY_RUN, calls=tried)
-                if not work.still_due(due):
+                # What a message brought is in no ledger yet, so nobody can have put it off there.
+                if not batch.is_up_to(due) or (due.kept and not work.still_due(due)):
                     return Result(Outcome.SCHEDULED, None, "interrupted again meanwhile", calls=tried, kept=True)
                 look, answer = False, None  # now delete it, at once
                 continue
@@ -255,15 +257,17 @@ class _Batch:
         self._lock = threading.Lock()
         self._pointers = pointers
         self._is_sweep = pointers is not None
-        self._begun = False
+        self._begun = self._stopped = False
         self._pointer: Pointer | None = None  # the next one
         self._paging = threading.Lock()
+        self._in_hand: set[Pointer] = set()
         self._left: list[float] = []  # when what this sweep could not read or reach was due
+        self._followed = 0
 
     def begin(self) -> None:
         """Asks for the first page of what the ledger points to."""
         with self._paging:
-            self._pointer = self._next_pointer()
+            self._turn_page()
             self._begun = True
 
     @property
@@ -282,34 +286,46 @@ class _Batch:
             due = next(self._todo, None)
             if due is not None or self._blocked_by or now > self.deadline.last_start:
                 return due
-        with self._paging:  # nobody who closes the batch waits for a page
+        with self._paging:  # one thread asks for a page, and nobody who closes the batch waits for that
             pointer = self._pointer
             if pointer is not None:
-                self._pointer = self._next_pointer()
-            return pointer
+                self._turn_page()
+            with self._lock:
+                if self._closed or pointer is None:
+                    return None
+                self._in_hand.add(pointer)
+                return pointer
 
-    def _next_pointer(self) -> Pointer | None:
+    def _turn_page(self) -> None:
+        """Makes the next pointer the one to hand out."""
+        pointer, error = None, None
         try:
-            return next(self._pointers, None) if self._pointers else None
-        except Exception as error:  # noqa: BLE001  the ledger does not answer
-            self._pointers = None
-            self._report.sweep_error = error
-            return None
+            pointer = next(self._pointers, None) if self._pointers else None
+        except Exception as failure:  # noqa: BLE001  the ledger does not answer
+            error = failure
+        with self._lock:
+            if not self._closed and not self._stopped:
+                self._pointer = pointer
+                self._stopped = error is not None
+                self._report.sweep_error = error
+
+    def followed(self, pointer: Pointer) -> None:
+        """The ledger said what ``pointer`` leads to."""
+        with self._lock:
+            self._followed += 1
+            self._in_hand.discard(pointer)
 
     def skip(self, pointer: Pointer, error: Exception) -> None:
-        """What ``pointer`` leads to cannot be read."""
+        """The ledger cannot say what ``pointer`` leads to. If it never can, it is not asked for ever."""
         with self._lock:
-            if not self._closed:
-                self._left.append(pointer.due_at)
-                self._report.unreadable.append(error)
-
-    def stop_sweep(self, pointer: Pointer, error: Exception) -> None:
-        """Hands out no further pointer."""
-        with self._lock:
-            if not self._closed:
-                self._left += [pointer.due_at, *([self._pointer.due_at] if self._pointer else [])]
-                self._pointer = self._pointers = None
-                self._report.sweep_error = error
+            self._in_hand.discard(pointer)
+            if self._closed:
+                return
+            self._left.append(pointer.due_at)
+            self._report.unreadable.append(error)
+            if not self._followed and len(self._report.unreadable) >= UNREADABLE_AT_FIRST and not self._stopped:
+                self._left += [self._pointer.due_at] if self._pointer else []
+                self._pointer, self._stopped = None, True
 
     def is_first(self, due: Due) -> bool:
         """Whether nothing else of this batch led to the task of ``due`` before; an assertion goes before a hint."""
@@ -383,10 +399,11 @@ class _Batch:
                     report.results[due.task] = self._abandoned(due)
             report.swept = list(self._claimed)
             left = [due for task, due in self._claimed.items() if report.results[task].outcome is Outcome.DEFERRED]
-            overdue = [*self._left, *(due.due_at for due in left)] + ([self._pointer.due_at] if self._pointer else [])
+            ahead = [*self._in_hand, *([self._pointer] if self._pointer else [])]
+            overdue = [*self._left, *(due.due_at for due in left), *(pointer.due_at for pointer in ahead)]
             if self._is_sweep:
-                if not self._begun:
-                    report.sweep_error = TimeoutError("the ledger did not list in time what is due")
+                if not self._begun or self._in_hand:
+                    report.sweep_error = TimeoutError("the ledger did not say in time what is due")
                 report.oldest_overdue = max(0.0, now + self._to_unix - min(overdue)) if overdue else 0.0
             return report
 

@@ -30,12 +30,11 @@ def work(due: list[Due], sweep: bool, clock: Callable[[], float], settings: Sett
         return Due(entry.task, entry.due_at, entry, look, True, entry.because, None if allowed else _NOT_ALLOWED)
 
     def still_due(looked_at: Due) -> bool:
-        """Whether nobody was interrupted again since; what cannot be asked now is asked by the next sweep."""
-        try:
-            entry = ledger.read(looked_at.task)
-        except LedgerError:
-            return False
-        return entry is None or entry.is_due(clock())
+        """Whether the hint that was looked into is the last one. May raise a LedgerError."""
+        entry, hint = ledger.read(looked_at.task), looked_at.entry
+        if entry is None or hint is None or entry.look_at is None:
+            return True  # forgotten meanwhile, or nobody has written the hint yet: there is no later one
+        return entry.look_at <= (hint.look_at or 0.0) or entry.is_due(clock())
 
     return Work(
         due,

@@ -77,6 +77,7 @@ class CosStandIn:
         self.requests: list[Request] = []
         self.faults: list[CosFault] = []
         self.gate: Callable[[str], CosFault | None] = lambda _: None  # asked about the method of every request
+        self.locked: set[str] = set()  # keys, relative to the prefix, that nobody may read
         self._written: dict[str, float] = {}
         self._deleted: dict[str, tuple[float, float]] = {}
 
@@ -124,7 +125,8 @@ class CosStandIn:
         fault = self.gate(method) or self._next_fault(method)
         if fault:
             time.sleep(fault.delay)
-        refusal = (fault.status if fault else 0) or _refused(environ, key)
+        locked = key.removeprefix("reaper/") in self.locked
+        refusal = (fault.status if fault else 0) or _refused(environ, key) or 403 * locked
         if refusal:
             body = [_error(fault.code if fault else "Refused")]
             start(f"{refusal} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body[0])))])

@@ -95,7 +95,10 @@ def status(ledger: CosLedger, *, as_json: bool) -> int:
 
 def show(ledger: CosLedger, *, stream_name: str, task_id: int | None) -> int:
     """What is known of one stream's tasks, or of one task, as JSON."""
-    found = [entry for entry in ledger.of_stream(stream_name) if task_id in (None, entry.task.task_id)]
+    known, unreadable = ledger.of_stream(stream_name)
+    for error in unreadable:
+        err.print(f"[red]{escape(str(error))}[/]")
+    found = [entry for entry in known if task_id in (None, entry.task.task_id)]
     if not found:
         raise UsageError(f"the ledger knows no such task of {stream_name} (given up? see `ledger dead`)")
     print(json.dumps([_shown(entry) for entry in found], indent=2, ensure_ascii=False))
@@ -154,6 +157,13 @@ def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bo
             continue
         entry = entry_of(json.dumps(letter["entry"]).encode())
         again: dict[str, Any] = {"look_at" if entry.needs_look(at) else "asserted_at": at}
+        if ledger.read(entry.task) is not None:
+            status = 1
+            err.print(
+                f"[yellow]{key}: {escape(entry.task.stream_name)} {entry.task.task_id} has been registered anew: "
+                "drop the letter, or send a stream-end[/]"
+            )
+            continue
         fresh = entry._replace(**again, not_before=None, first_due_at=None, tries=0, failures=(), pointer=None)
         if not dry_run:
             ledger.write(fresh)
@@ -178,8 +188,9 @@ def reindex(ledger: CosLedger, *, dry_run: bool) -> int:
     for entry in entries(ledger):
         if entry.due_at is not None and entry.pointer not in pointers:
             mended += 1
-            if not dry_run and entry.pointer:
-                ledger.point(entry)  # the truth itself is not touched: somebody may be changing it
+            if not dry_run:
+                # Where the truth names a pointer, it is not touched: somebody may be changing it.
+                ledger.point(entry) if entry.pointer else ledger.write(entry)
     out.print(f"{would(dry_run)}mended {mended} tasks that no sweep would have found")
     return 0
 

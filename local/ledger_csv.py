@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from handler import messages
 from handler.cos_ledger import CosLedger
-from handler.ledger import Entry
+from handler.ledger import Entry, LedgerRefused
 from handler.model import RecordTask, Rejection
 from local.ledger import HANDS, UsageError, entries, err, instant, out, would
 
@@ -36,8 +36,8 @@ def export(ledger: CosLedger) -> int:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(COLUMNS)
     for entry in entries(ledger):
-        times = [_second_after(at) for at in (entry.asserted_at, entry.started_at, entry.look_at)]
-        asserted, started, look = (instant(at) or "" for at in times)
+        asserted, look = (instant(_second_after(at)) or "" for at in (entry.asserted_at, entry.look_at))
+        started = instant(entry.started_at) or ""
         names = (entry.domain_name or "", entry.app_name or "")
         writer.writerow((entry.task.stream_name, entry.task.task_id, asserted, started, *names, look))
     return 0
@@ -145,8 +145,13 @@ def _import_rows(ledger: CosLedger, rows: list[Row], dry_run: bool) -> list[tupl
         if isinstance(event, str):
             told.append((row, event))
             continue
-        before = known or ledger.read(RecordTask(event.stream_name, event.task_id))
-        wanted = _wanted(before or Entry(RecordTask(event.stream_name, event.task_id)), event, row[1])
+        try:
+            before = known or ledger.read(RecordTask(event.stream_name, event.task_id))
+        except LedgerRefused as error:
+            told.append((row, str(error)))
+            continue
+        fresh = Entry(RecordTask(event.stream_name, event.task_id), known_since=time.time())
+        wanted = _wanted(before or fresh, event, row[1])
         if wanted == before:
             told.append((row, "known"))
             continue
@@ -157,7 +162,10 @@ def _import_rows(ledger: CosLedger, rows: list[Row], dry_run: bool) -> list[tupl
 
 def _wanted(entry: Entry, event: messages.TaskCreated, row: dict[str, str]) -> Entry:
     because = {"message_id": "import", **{name: row[name] for name in NEEDED}}
-    started_at = entry.started_at if event.start_time is None else event.start_time
+    # An export has whole seconds: what it says of the start may be a little early, never to be taken for news.
+    said = event.start_time
+    news = said is not None and (entry.started_at is None or not 0 <= entry.started_at - said < 1)
+    started_at = said if news else entry.started_at
     entry = entry._replace(
         domain_name=event.domain_name or entry.domain_name,
         app_name=event.app_name or entry.app_name,

@@ -76,6 +76,7 @@ class LiveState:
         self._ids = itertools.count(1_000_001)
         self.recordings: dict[int, Recording] = {}
         self.streams: dict[Stream, str] = {}
+        self._on_air: Counter[str] = Counter()  # names: several domains may carry one
         self._of_stream: defaultdict[str, list[Recording]] = defaultdict(list)
         self._created_on: Counter[int] = Counter()
 
@@ -83,15 +84,19 @@ class LiveState:
 
     def push(self, stream: Stream) -> None:
         """The host starts, or resumes, pushing."""
-        self.streams[stream] = "active"
+        self._set(stream, "active")
 
     def interrupt(self, stream: Stream) -> None:
         """The push breaks off, or ends: nobody can tell."""
-        self.streams[stream] = "inactive"
+        self._set(stream, "inactive")
 
     def forbid(self, stream: Stream) -> None:
         """The platform's owner forbids the stream."""
-        self.streams[stream] = "forbid"
+        self._set(stream, "forbid")
+
+    def _set(self, stream: Stream, state: str) -> None:
+        self._on_air[stream.name] += (state == "active") - (self.streams.get(stream) == "active")
+        self.streams[stream] = state
 
     def add(self, stream_name: str, task_id: int, *, stopped: bool = True) -> Recording:
         """A recording that exists already, by an id of the caller's choice."""
@@ -101,10 +106,7 @@ class LiveState:
     def running(self, recording: Recording) -> bool:
         """Whether the task records at this moment: its stream is on air within its time."""
         in_time = recording.start <= self._clock() < recording.end
-        return in_time and not recording.stopped and recording.stream_name in self._on_air()
-
-    def _on_air(self) -> set[str]:
-        return {stream.name for stream, state in self.streams.items() if state == "active"}
+        return in_time and not recording.stopped and self._on_air[recording.stream_name] > 0
 
     def _keep(self, recording: Recording) -> Recording:
         self.recordings[recording.task_id] = recording
@@ -126,7 +128,8 @@ class LiveState:
             raise ApiError("InvalidParameter.InvalidTaskTime", "EndTime must be after StartTime and after now.")
         if self._created_on[_china_day(now)] >= TASKS_A_DAY:
             raise ApiError("LimitExceeded.MaximumTask", f"{TASKS_A_DAY} tasks were created today and not deleted.")
-        if sum(self.running(known) for name in self._on_air() for known in self._of_stream[name]) >= RUNNING_TASKS:
+        on_air = [name for name, times in self._on_air.items() if times]
+        if sum(self.running(known) for name in on_air for known in self._of_stream[name]) >= RUNNING_TASKS:
             raise ApiError("LimitExceeded.MaximumRunningTask", f"{RUNNING_TASKS} tasks are running.")
         recording = self._keep(Recording(next(self._ids), params["StreamName"], now, start, end))
         return {"TaskId": recording.task_id}

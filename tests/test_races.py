@@ -153,6 +153,8 @@ def test_an_interruption_between_the_look_and_the_deletion_moves_it(world: World
 # -- what lies in the bucket -------------------------------------------------------------------
 
 UNREADABLE = {
+    "a time that no clock shows": b"1" + b"0" * 400,
+    "a name that cannot be written": b'"\\ud800"',
     "empty": b"",
     "cut": b'{"task"',
     "no object": b"null",
@@ -170,7 +172,13 @@ def test_an_entry_that_cannot_be_read_harms_nothing_beside_it(world: World, kind
     [key] = [key for key in world.cos.keys("tasks/") if key.endswith("/1.json")]
     fields = json.loads(world.cos.body(key))
     body = UNREADABLE[kind]
-    world.cos.put(key, json.dumps({**fields, "asserted_at": "soon"}).encode() if body is None else body)
+    if body is None:
+        body = json.dumps({**fields, "asserted_at": "soon"}).encode()
+    elif kind == "a time that no clock shows":
+        body = json.dumps({**fields, "asserted_at": "@"}).encode().replace(b'"@"', body)
+    elif kind == "a name that cannot be written":
+        body = json.dumps({**fields, "task": {"stream_name": "@", "task_id": 1}}).encode().replace(b'"@"', body)
+    world.cos.put(key, body)
     done = world.sweep_after(3 * MINUTE)
     assert sorted(done.outcomes) == [("deleted", None), ("deleted", None), ("failed", "ledger_refused")]
     assert done.invocation["oldest_overdue_s"] >= 120
@@ -178,6 +186,75 @@ def test_an_entry_that_cannot_be_read_harms_nothing_beside_it(world: World, kind
     ends = ckafka(stream_end("room-1", 1), stream_end("room-1", 4))
     assert world.does(ends).outcomes == [("deleted", None), ("already_gone", "not_found")]
     assert world.cos.keys("tasks/") == []
+
+
+def test_objects_that_nobody_may_read_do_not_stop_the_others(world: World) -> None:
+    """Not even if there are as many as there are hands, and they are the oldest."""
+    world.handler = build(clock=world.clock, sleep=lambda _: None)
+    soon = world.clock.now + MINUTE
+    for task_id in range(1, 10):
+        world.api.state.add(f"room-{task_id}", task_id)
+        world.does(retention_expiry(stream_name=f"room-{task_id}", task_id=task_id, expires_at=soon + task_id))
+    world.cos.locked = {
+        key for key in world.cos.keys("tasks/") if key.endswith(tuple(f"/{n}.json" for n in range(1, 6)))
+    }
+    try:
+        done = world.sweep_after(3 * MINUTE)
+    finally:
+        world.cos.locked = set()
+    assert sorted(world.api.state.recordings) == [1, 2, 3, 4, 5]
+    assert done.outcomes.count(("deferred", "ledger_unavailable")) == 5
+    assert done.raised
+
+
+def test_an_unreadable_entry_harms_no_other_of_its_stream(world: World) -> None:
+    for task_id in (1, 2):
+        world.api.state.add(STREAM, task_id)
+        world.does(ckafka(world.created(task_id=task_id)))
+    [key] = [key for key in world.cos.keys("tasks/") if key.endswith("/2.json")]
+    world.cos.put(key, b"{}")
+    world.clock.now += 5
+    ended = {"type": "stream-end", "stream_name": STREAM, "ended_at": world.clock.now}
+    assert world.does(ckafka(ended)).outcomes == [("deleted", None), ("failed", "ledger_refused")]
+
+
+def test_an_assertion_of_an_earlier_life_does_not_count(world: World) -> None:
+    """The pointer of a task that was forgotten could not be deleted; then the task is registered anew."""
+    world.api.state.add(STREAM, TASK)
+    world.does(retention_expiry(expires_at=world.clock.now + 2 * DAY))
+    [pointer] = world.cos.keys("due/")
+    left = world.cos.body(pointer)
+    world.does(ckafka(stream_end()))
+    world.cos.put(pointer, left)
+    world.cos._written[f"reaper/{pointer}"] = world.clock.now
+    world.clock.now += DAY
+    world.api.state.add(STREAM, TASK)
+    world.does(retention_expiry(expires_at=world.clock.now + 7 * DAY))
+    for _ in range(3):
+        assert world.sweep_after(DAY).outcomes == [("ignored", "nothing_due")]
+    assert world.sweep_after(5 * DAY).outcomes == [("deleted", None)]
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_hint_that_comes_late_is_followed_up(world: World, registered: bool) -> None:
+    world.api.state.add(STREAM, TASK)
+    created = world.created(start_time=world.clock.now - 2 * HOUR)
+    late = world.interrupted(event_time=world.clock.now - HOUR)
+    if registered:
+        world.does(ckafka(created))
+        world.clock.now += 5
+        assert world.does(ckafka(late, first_offset=1)).outcomes == [("deleted", None)]
+    else:
+        assert world.does(ckafka(created, late)).outcomes == [("deleted", None), ("deleted", "duplicate")]
+    assert not world.api.state.recordings
+
+
+def test_many_hints_of_one_stream_list_it_once(world: World) -> None:
+    world.does(ckafka(world.created()))
+    world.clock.now += 5
+    world.cos.requests.clear()
+    world.does(ckafka(*(world.interrupted() for _ in range(50)), first_offset=1))
+    assert len(world.cos.requests) == 4
 
 
 def test_what_a_newer_version_wrote_besides_is_no_obstacle(world: World) -> None:
