@@ -38,7 +38,7 @@ schema: $(VENV)/ready ## Write events/schema.json anew from the models
 	$(BIN)/python -m local.schema
 
 clean: ## Remove what was made
-	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv* build.new .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
 $(VENV)/ready: REQUIREMENTS = requirements-dev.txt
 $(VENV)-bench/ready: REQUIREMENTS = bench/requirements.txt

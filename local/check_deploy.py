@@ -6,13 +6,16 @@ The tool that deploys lets a key vanish whose variable is not set, creates a tri
 
 from __future__ import annotations
 
-import filecmp
+import hashlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,8 +23,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from handler import messages
 from handler.settings import Settings, SettingsError
-from local.package import BUILD, ROOT
+from local.package import BUILD, ROOT, ZIP
 
 FILE, EXAMPLE, DOTENV = ROOT / "serverless.yml", ROOT / ".env.example", ROOT / ".env"
 ENVIRONMENT_BYTES = 4_096  # 583/11637
@@ -42,7 +46,8 @@ class _Said(BaseModel):
 class _Timer(_Said):
     name: Text
     qualifier: Qualifier
-    cronExpression: Annotated[str, Field(pattern=r"^\S+( \S+){6}$")]  # noqa: N815  the tool's own spelling
+    # Seven fields; that of the seconds is one number, or it would fire more than once a minute.
+    cronExpression: Annotated[str, Field(pattern=r"^[0-5]?\d( [0-9*/,?LW#-]+){6}$")]  # noqa: N815  the tool's spelling
     argument: str
     enable: Literal[True]
 
@@ -87,6 +92,7 @@ class _Logs(_Said):
 
 
 class _Environment(_Said):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
     variables: dict[str, str]
 
 
@@ -100,13 +106,13 @@ class _Inputs(_Said):
     handler: Literal["index.main_handler"]
     src: _Source
     memorySize: int  # noqa: N815
-    timeout: Annotated[int, Field(ge=1, le=900)]
+    timeout: Annotated[int, Field(ge=30, le=900)]  # 13 s are kept for the last answers and the report
     initTimeout: Annotated[int, Field(ge=3, le=300)]  # noqa: N815
     role: Text
     tags: dict[str, str] = {}
     cls: _Logs
     environment: _Environment
-    events: list[dict[str, dict[str, Any]]]
+    events: list[Any]
 
 
 class _File(_Said):
@@ -125,22 +131,67 @@ def problems(text: str, environ: Mapping[str, str], build: Path | None = BUILD) 
         environ: the variables that it may name.
         build: the package, to be held against the code; None: there is none to look at.
     """
-    missing = _missing(text, environ)
+    try:
+        content = yaml.load(text, _Loader)  # noqa: S506  it is a safe one
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return [f"it is no YAML: {error}"]
+    missing = _missing(content, environ)
     if missing:
         return missing
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        return [f"it is no YAML: {error}"]
     filled = resolved(content, environ)
-    found = _unsaid(_File, filled, "")
+    found = _unsaid(_File, filled, "") + _left_over(filled)
     inputs = filled.get("inputs") if isinstance(filled, dict) else None
     if isinstance(inputs, dict):
-        for number, event in enumerate(inputs.get("events") or []):
-            found += _trigger_problems(event, f"inputs.events[{number}]")
+        events = inputs.get("events")
+        if isinstance(events, list):
+            for number, event in enumerate(events):
+                found += _trigger_problems(event, f"inputs.events[{number}]")
+            found += _triggers_missing(events)
         found += _limits(inputs)
         found += _settings_problems(inputs)
     return found + ([] if build is None else _package_problems(build))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: of two, the last would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for number, key in enumerate(keys) if key in keys[:number]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _strings(content: Any) -> Iterator[str]:
+    if isinstance(content, dict):
+        for value in content.values():
+            yield from _strings(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _strings(value)
+    elif isinstance(content, str):
+        yield content
+
+
+def _left_over(filled: Any) -> list[str]:
+    """What looks like a variable and is none to the tool that deploys, which would take it as it is."""
+    return [
+        f"{match}: no variable: those are ${{env:NAME}}"
+        for text in _strings(filled)
+        if text not in get_args(Qualifier)
+        for match in re.findall(r"\$\{?[A-Za-z_][^\s}]*\}?", text)
+    ]
+
+
+def _triggers_missing(events: list[Any]) -> list[str]:
+    kinds = [kind for event in events if isinstance(event, dict) for kind in event]
+    found = [f"inputs.events: there is no {kind} trigger" for kind in TRIGGERS if kind not in kinds]
+    return found + [
+        f"inputs.events: there are {kinds.count(kind)} {kind} triggers"
+        for kind in ("timer", "http")
+        if kinds.count(kind) > 1
+    ]
 
 
 def resolved(content: Any, environ: Mapping[str, str]) -> Any:
@@ -156,13 +207,17 @@ def resolved(content: Any, environ: Mapping[str, str]) -> Any:
 
 def environment() -> dict[str, str]:
     """The variables of this shell, and those of ``.env`` that it does not set."""
+    return _dotenv() | dict(os.environ)
+
+
+def _dotenv() -> dict[str, str]:
     lines = DOTENV.read_text(encoding="utf-8").splitlines() if DOTENV.exists() else []
-    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
-    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs} | dict(os.environ)
+    pairs = (line.strip().removeprefix("export ").partition("=") for line in lines if "=" in line and line[:1] != "#")
+    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
 
 
-def _missing(text: str, environ: Mapping[str, str]) -> list[str]:
-    named = dict.fromkeys(_VARIABLE.findall("\n".join(line.partition(" #")[0] for line in text.splitlines())))
+def _missing(content: Any, environ: Mapping[str, str]) -> list[str]:
+    named = dict.fromkeys(name for text in _strings(content) for name in _VARIABLE.findall(text))
     meaning = _meaning()
     return [
         f"{name} is not set, and what it fills in would vanish. It is {meaning.get(name, 'named by serverless.yml')}"
@@ -197,7 +252,9 @@ def _sentence(error: Any, where: str) -> str:
     if error["type"] == "extra_forbidden":
         return f"{path}: nothing reads this: a typing mistake?"
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{path}: {error['input']!r} ({type(error['input']).__name__}): {message}"
+    kind = type(error["input"]).__name__
+    # What stands below the environment may be a key.
+    return f"{path}: {kind}: {message}" if "environment" in path else f"{path}: {error['input']!r} ({kind}): {message}"
 
 
 def _trigger_problems(event: Any, where: str) -> list[str]:
@@ -208,7 +265,13 @@ def _trigger_problems(event: Any, where: str) -> list[str]:
         return [f"{where}.{kind}: no such trigger; there are {', '.join(TRIGGERS)}"]
     if not isinstance(body, dict) or body.keys() != {"parameters"}:
         return [f"{where}.{kind}: must hold parameters, and nothing else"]
-    return _unsaid(TRIGGERS[kind], body["parameters"], f"{where}.{kind}.parameters")
+    found = _unsaid(TRIGGERS[kind], body["parameters"], f"{where}.{kind}.parameters")
+    if kind == "timer" and not found:
+        argument = body["parameters"]["argument"]
+        events = list(messages.read(argument, time.time())) if argument.strip() else []
+        wrong = [event for event in events if not isinstance(event, messages.Sweep)]
+        found += [f"{where}.timer.parameters.argument: {argument!r}: is no sweep" for _ in wrong]
+    return found
 
 
 def _limits(inputs: Mapping[str, Any]) -> list[str]:
@@ -225,8 +288,9 @@ def _limits(inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _settings_problems(inputs: Mapping[str, Any]) -> list[str]:
-    variables = (inputs.get("environment") or {}).get("variables")
-    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+    environment = inputs.get("environment")
+    variables = environment.get("variables") if isinstance(environment, dict) else None
+    if not isinstance(variables, dict) or not all(isinstance(text, str) for text in (*variables, *variables.values())):
         return []  # said already
     where = "inputs.environment.variables"
     found = [
@@ -241,32 +305,62 @@ def _settings_problems(inputs: Mapping[str, Any]) -> list[str]:
         return [*found, f"{where}: {error}"]
     if settings.ledger is None:
         found.append(f"{where}.REAPER_LEDGER: missing: without a ledger a task that fails is only in the log")
+    elif settings.ledger.endpoint or settings.live_endpoint.scheme != "https":
+        found.append(f"{where}: leads to a stand-in, not to the cloud")
+    if settings.callback_key is None:
+        found.append(f"{where}.REAPER_CALLBACK_KEY: missing: the function would refuse every callback")
     return found
 
 
 def _package_problems(build: Path) -> list[str]:
     if not (build / "index.py").exists():
         return ["build/ is missing: make package"]
-    sources = [ROOT / "index.py", *(ROOT / "handler").glob("*.py")]
-    names = [source.relative_to(ROOT).as_posix() for source in sources]
-    _, differ, absent = filecmp.cmpfiles(ROOT, build, names, shallow=False)
-    if differ or absent:
-        return [f"build/ is older than {', '.join(sorted(differ + absent)[:3])}: make package"]
-    if not (build / "handler" / "__pycache__").exists():
+    if not ZIP.exists():
+        return [f"{ZIP.relative_to(ROOT)} is missing: make package"]
+    with zipfile.ZipFile(ZIP) as archive:
+        packaged = {entry.filename: entry.CRC for entry in archive.infolist()}
+        pins = archive.comment.decode()
+    built = {
+        path.relative_to(build).as_posix(): zlib.crc32(path.read_bytes()) for path in build.rglob("*") if path.is_file()
+    }
+    if built != packaged:
+        differs = sorted(name for name in built.keys() | packaged.keys() if built.get(name) != packaged.get(name))
+        return [f"build/ is not what was packaged: {', '.join(differs[:3])}: make package"]
+    sources = [ROOT / "index.py", *sorted((ROOT / "handler").glob("*.py"))]
+    changed = [
+        name
+        for path in sources
+        if (name := path.relative_to(ROOT).as_posix()) not in packaged
+        or zlib.crc32(path.read_bytes()) != packaged[name]
+    ]
+    if pins != hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest():
+        changed.append("requirements.txt")
+    if changed:
+        return [f"build/ is older than {', '.join(changed[:3])}: make package"]
+    if not any(name.endswith(".pyc") for name in packaged):
         return ["build/ is not compiled, so every cold start would compile it: make package with a Python 3.10 at hand"]
     return []
+
+
+def _conflicts() -> list[str]:
+    """Variables that the shell and .env say differently: who wins, another tool may see otherwise."""
+    return [
+        f"{name}: this shell says something else than .env: unset it, or open a new shell"
+        for name, value in _dotenv().items()
+        if name.startswith("DEPLOY_") and os.environ.get(name, value) != value
+    ]
 
 
 def main() -> int:
     """Says what is wrong, or what would be deployed; returns the exit status."""
     text, environ = FILE.read_text(encoding="utf-8"), environment()
-    found = problems(text, environ)
+    found = _conflicts() + problems(text, environ)
     for problem in found:
         out.print(f"[red]✗[/] {escape(problem)}")
     if found:
         out.print(f"\n{len(found)} to mend in {FILE.name}, .env or build/, before `scf deploy`")
         return 1
-    inputs = resolved(yaml.safe_load(text), environ)["inputs"]
+    inputs = resolved(yaml.load(text, _Loader), environ)["inputs"]  # noqa: S506  it is a safe one
     table = Table(box=None, show_header=False, pad_edge=False)
     for name in ("name", "region", "role", "memorySize", "timeout"):
         table.add_row(name, escape(str(inputs[name])))
@@ -274,7 +368,7 @@ def main() -> int:
         for kind, body in event.items():
             table.add_row(kind, escape(body["parameters"]["name"]))
     out.print(table)
-    dry = inputs["environment"]["variables"].get("REAPER_DRY_RUN") == "true"
+    dry = Settings.read(inputs["environment"]["variables"]).dry_run
     out.print("[cyan]It will only say what it would delete.[/]" if dry else "[bold yellow]It will delete.[/]")
     return 0
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 BUILD, ZIP = ROOT / "build", ROOT / "dist" / "live-record-reaper.zip"
+NEW = ROOT / "build.new"
 RUNTIME = "3.10"
 PLATFORM = "manylinux2014_x86_64"
 INSTALLED_AT = "/var/user"
@@ -67,6 +70,7 @@ def zip_of(build: Path, target: Path) -> None:
     """Writes ``build`` as a zip whose bytes depend on nothing but the files' names and contents."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.comment = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest().encode()
         for path in _files(build):
             entry = zipfile.ZipInfo(path.relative_to(build).as_posix())  # dated 1980
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -98,14 +102,16 @@ def _install_dependencies(build: Path, version: str) -> None:
     ]  # fmt: skip
     if subprocess.run(pip, check=False).returncode:  # noqa: S603  pip, with what requirements.txt pins
         raise PackageError("pip could not fetch the dependencies (above)")
-    source_only = importlib.metadata.distribution(SOURCE_ONLY)
-    if source_only.version != pinned[SOURCE_ONLY]:
-        raise PackageError(f"{SOURCE_ONLY} {source_only.version} is installed, not {pinned[SOURCE_ONLY]}: make clean")
-    for file in source_only.files or ():
-        if file.suffix == ".py":
-            target = build / file
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy(str(file.locate()), target)
+    installed = importlib.metadata.version(SOURCE_ONLY)
+    if installed != pinned[SOURCE_ONLY]:
+        raise PackageError(f"{SOURCE_ONLY} {installed} is installed, not {pinned[SOURCE_ONLY]}: make clean")
+    spec = importlib.util.find_spec(SOURCE_ONLY)
+    sources = Path(spec.origin).parent if spec and spec.origin else None
+    if sources is None:
+        raise PackageError(f"{SOURCE_ONLY} cannot be found: make clean")
+    (build / SOURCE_ONLY).mkdir()
+    for source in sorted(sources.glob("*.py")):
+        shutil.copy(source, build / SOURCE_ONLY)
 
 
 def _requirements() -> list[str]:
@@ -132,7 +138,9 @@ def _compile(build: Path, version: str) -> bool:
         interpreter, "-S", "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash",
         "-s", str(build), "-p", INSTALLED_AT, str(build),
     ]  # fmt: skip
-    subprocess.run(command, check=True, env={"PYTHONHASHSEED": "0"})  # noqa: S603  our own files
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["PYTHONHASHSEED"] = "0"  # or sets of constants would come in another order each time
+    subprocess.run(command, check=True, env=environment)  # noqa: S603  our own files
     return True
 
 
@@ -144,7 +152,10 @@ def main() -> int:
     """Makes the package and prints what weighs what; returns the exit status."""
     out.print(f"fetching the dependencies for Python {RUNTIME} on {PLATFORM} …")
     try:
-        compiled = make(BUILD)
+        for old in (BUILD, ZIP):  # nobody is to deploy what an earlier attempt left
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        compiled = make(NEW)
+        NEW.rename(BUILD)
     except PackageError as error:
         out.print(f"[red]{error}[/]")
         return 1

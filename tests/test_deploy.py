@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from handler.settings import Settings
-from local import check_deploy
+from local import check_deploy, package
 
 ROOT = Path(__file__).parent.parent
 ENGINE = Path(__file__).parent / "engine"
@@ -78,6 +78,15 @@ def test_a_variable_that_is_not_set_is_named_and_explained(name: str) -> None:
         ("      - .env\n", "", "inputs.src.exclude: .env is missing"),
         ("retry: 10000", "retry: 0", "ckafka.parameters.retry: 0 (int)"),
         ("inputs:", "inputs: [", "it is no YAML"),
+        ("timeout: 60", "timeout: 60\n  timeout: 5", "'timeout' is there twice"),
+        ("role: ${env:DEPLOY_ROLE}", "role: ${DEPLOY_ROLE}", "${DEPLOY_ROLE}: no variable: those are ${env:NAME}"),
+        ("role: ${env:DEPLOY_ROLE}", "role: $DEPLOY_ROLE", "$DEPLOY_ROLE: no variable"),
+        ("role: ${env:DEPLOY_ROLE}", "role: ${env.DEPLOY_ROLE}", "${env.DEPLOY_ROLE}: no variable"),
+        ('{"type": "sweep"}', '{"type": "sweap"}', "is no sweep"),
+        ("'0 * * * * * *'", "'* * * * * * *'", "cronExpression: '* * * * * * *' (str)"),
+        ("timeout: 60", "timeout: 3", "inputs.timeout: 3 (int)"),
+        ("      REAPER_CALLBACK_KEY: ${env:DEPLOY_CALLBACK_KEY}\n", "", "REAPER_CALLBACK_KEY: missing"),
+        ("?region=", "?endpoint=http://127.0.0.1:1&region=", "leads to a stand-in"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_with_its_place(old: str, new: str, text: str) -> None:
@@ -85,16 +94,74 @@ def test_each_mistake_is_told_with_its_place(old: str, new: str, text: str) -> N
     assert any(text in problem for problem in found), found
 
 
-def test_a_package_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
-    assert check_deploy.problems(TEXT, ENVIRON, tmp_path) == ["build/ is missing: make package"]
-    shutil.copytree(ROOT / "handler", tmp_path / "handler", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "index.py", tmp_path)
-    [problem] = check_deploy.problems(TEXT, ENVIRON, tmp_path)
-    assert "build/ is not compiled" in problem
-    (tmp_path / "handler" / "__pycache__").mkdir()
-    assert check_deploy.problems(TEXT, ENVIRON, tmp_path) == []
-    (tmp_path / "handler" / "pacer.py").write_text("")
-    assert check_deploy.problems(TEXT, ENVIRON, tmp_path) == ["build/ is older than handler/pacer.py: make package"]
+@pytest.mark.parametrize("kind", ["timer", "ckafka", "http"])
+def test_a_trigger_that_is_left_out_is_told(kind: str) -> None:
+    content = yaml.safe_load(TEXT)
+    content["inputs"]["events"] = [event for event in content["inputs"]["events"] if kind not in event]
+    found = check_deploy.problems(yaml.safe_dump(content), ENVIRON, build=None)
+    assert f"inputs.events: there is no {kind} trigger" in found
+
+
+@pytest.mark.parametrize("value", [5, None, [], {}, "x", [5], [None], True, {"variables": []}, {"variables": {1: 2}}])
+@pytest.mark.parametrize("key", ["events", "environment", "src", "cls", "memorySize", "tags"])
+def test_whatever_stands_there_no_traceback(key: str, value: object) -> None:
+    content = yaml.safe_load(TEXT)
+    content["inputs"][key] = value
+    found = check_deploy.problems(yaml.safe_dump(content), ENVIRON, build=None)
+    assert found or (key, value) == ("tags", {})
+
+
+@pytest.mark.parametrize("text", ["", "5", "- a", "null", "inputs: 5", "a: &a [*a]", "inputs: {at: 2001-99-99}"])
+def test_no_text_makes_it_fail(text: str) -> None:
+    assert check_deploy.problems(text, ENVIRON, build=None)
+
+
+def test_a_key_is_never_shown() -> None:
+    for variables in (
+        ["REAPER_CALLBACK_KEY=${env:DEPLOY_CALLBACK_KEY}"],
+        {"REAPER_CALLBACK_KEY": ["${env:DEPLOY_CALLBACK_KEY}"]},
+    ):
+        content = yaml.safe_load(TEXT)
+        content["inputs"]["environment"]["variables"] = variables
+        found = check_deploy.problems(yaml.safe_dump(content), ENVIRON, build=None)
+        assert found
+        assert ENVIRON["DEPLOY_CALLBACK_KEY"] not in " ".join(found)
+
+
+def test_a_shell_that_contradicts_the_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# a comment\nDEPLOY_DRY_RUN=true\nexport DEPLOY_ROLE='r'\n")
+    monkeypatch.setattr(check_deploy, "DOTENV", tmp_path / ".env")
+    assert check_deploy.environment()["DEPLOY_ROLE"] == "r"
+    assert check_deploy._conflicts() == []
+    monkeypatch.setenv("DEPLOY_DRY_RUN", "false")
+    [problem] = check_deploy._conflicts()
+    assert problem.startswith("DEPLOY_DRY_RUN: this shell says something else")
+
+
+def test_a_package_that_is_missing_old_or_damaged_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, archive = tmp_path / "build", tmp_path / "dist" / "package.zip"
+    monkeypatch.setattr(check_deploy, "ZIP", archive)
+    monkeypatch.setattr(check_deploy, "ROOT", tmp_path)
+    monkeypatch.setattr(package, "ROOT", tmp_path)
+    for name in ("handler/pacer.py", "index.py", "requirements.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    said = lambda: check_deploy.problems(TEXT, ENVIRON, build)  # noqa: E731
+    assert said() == ["build/ is missing: make package"]
+    shutil.copytree(tmp_path / "handler", build / "handler")
+    shutil.copy(tmp_path / "index.py", build)
+    package.zip_of(build, archive)
+    assert "is not compiled" in said()[0]
+    (build / "index.pyc").write_text("")
+    package.zip_of(build, archive)
+    assert said() == []
+    (build / "more.py").write_text("")
+    assert said() == ["build/ is not what was packaged: more.py: make package"]
+    (build / "more.py").unlink()
+    for name in ("handler/pacer.py", "requirements.txt"):
+        (tmp_path / name).write_text("new")
+        assert said() == [f"build/ is older than {name}: make package"]
+        (tmp_path / name).write_text("old")
 
 
 def test_the_example_names_every_variable_and_every_setting_is_said() -> None:
