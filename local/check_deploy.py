@@ -153,7 +153,12 @@ def problems(text: str, environ: Mapping[str, str], build: Path | None = BUILD) 
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice: of two, the last would silently win."""
+    """Refuses a key that is there twice, of which the last would silently win, and aliases, which may have no end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias: write it out", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -187,11 +192,8 @@ def _left_over(filled: Any) -> list[str]:
 def _triggers_missing(events: list[Any]) -> list[str]:
     kinds = [kind for event in events if isinstance(event, dict) for kind in event]
     found = [f"inputs.events: there is no {kind} trigger" for kind in TRIGGERS if kind not in kinds]
-    return found + [
-        f"inputs.events: there are {kinds.count(kind)} {kind} triggers"
-        for kind in ("timer", "http")
-        if kinds.count(kind) > 1
-    ]
+    twice = [kind for kind in ("timer", "http") if kinds.count(kind) > 1]
+    return found + [f"inputs.events: there are {kinds.count(kind)} {kind} triggers" for kind in twice]
 
 
 def resolved(content: Any, environ: Mapping[str, str]) -> Any:
@@ -320,19 +322,14 @@ def _package_problems(build: Path) -> list[str]:
     with zipfile.ZipFile(ZIP) as archive:
         packaged = {entry.filename: entry.CRC for entry in archive.infolist()}
         pins = archive.comment.decode()
-    built = {
-        path.relative_to(build).as_posix(): zlib.crc32(path.read_bytes()) for path in build.rglob("*") if path.is_file()
-    }
+    files = (path for path in build.rglob("*") if path.is_file())
+    built = {path.relative_to(build).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
     if built != packaged:
         differs = sorted(name for name in built.keys() | packaged.keys() if built.get(name) != packaged.get(name))
         return [f"build/ is not what was packaged: {', '.join(differs[:3])}: make package"]
     sources = [ROOT / "index.py", *sorted((ROOT / "handler").glob("*.py"))]
-    changed = [
-        name
-        for path in sources
-        if (name := path.relative_to(ROOT).as_posix()) not in packaged
-        or zlib.crc32(path.read_bytes()) != packaged[name]
-    ]
+    current = {path.relative_to(ROOT).as_posix(): zlib.crc32(path.read_bytes()) for path in sources}
+    changed = [name for name, checksum in current.items() if packaged.get(name) != checksum]
     if pins != hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest():
         changed.append("requirements.txt")
     if changed:

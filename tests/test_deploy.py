@@ -65,7 +65,7 @@ def test_a_variable_that_is_not_set_is_named_and_explained(name: str) -> None:
         ("enable: true # said", "enable: 'true' # said", "timer.parameters.enable: 'true' (str): input should be True"),
         ("enableExtranet: true", "enableExtranet: false", "netConfig.enableExtranet: False (bool)"),
         ("argument: '{\"type\": \"sweep\"}'", "argument: true", "timer.parameters.argument: True (bool): input"),
-        ("REAPER_MAX_QPS: '200'", "REAPER_MAX_QPS: 200", "REAPER_MAX_QPS: 200 (int): input should be a valid string"),
+        ("REAPER_MAX_QPS: '200'", "REAPER_MAX_QPS: 200", "REAPER_MAX_QPS: int: input should be a valid string"),
         ("REAPER_STREAMS: '*'", "REAPER_STREAM: '*'", "REAPER_STREAM is not a setting: did you mean REAPER_STREAMS?"),
         ("REAPER_GRACE_SECONDS: '1800'", "REAPER_GRACE_SECONDS: soon", "REAPER_GRACE_SECONDS="),
         ("REAPER_LEDGER:", "SCF_LEDGER:", "SCF_LEDGER: the platform keeps such names to itself"),
@@ -117,10 +117,8 @@ def test_no_text_makes_it_fail(text: str) -> None:
 
 
 def test_a_key_is_never_shown() -> None:
-    for variables in (
-        ["REAPER_CALLBACK_KEY=${env:DEPLOY_CALLBACK_KEY}"],
-        {"REAPER_CALLBACK_KEY": ["${env:DEPLOY_CALLBACK_KEY}"]},
-    ):
+    key = "${env:DEPLOY_CALLBACK_KEY}"
+    for variables in ([f"REAPER_CALLBACK_KEY={key}"], {"REAPER_CALLBACK_KEY": [key]}):
         content = yaml.safe_load(TEXT)
         content["inputs"]["environment"]["variables"] = variables
         found = check_deploy.problems(yaml.safe_dump(content), ENVIRON, build=None)
@@ -146,7 +144,10 @@ def test_a_package_that_is_missing_old_or_damaged_is_told(tmp_path: Path, monkey
     for name in ("handler/pacer.py", "index.py", "requirements.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("old")
-    said = lambda: check_deploy.problems(TEXT, ENVIRON, build)  # noqa: E731
+
+    def said() -> list[str]:
+        return check_deploy.problems(TEXT, ENVIRON, build)
+
     assert said() == ["build/ is missing: make package"]
     shutil.copytree(tmp_path / "handler", build / "handler")
     shutil.copy(tmp_path / "index.py", build)
