@@ -84,11 +84,14 @@ def _parser() -> argparse.ArgumentParser:
         "probe",
         help="ask the real API, with your credentials, what nobody has documented",
         description="Creates two recording tasks a day ahead, asks about them, deletes them, and compares the answers "
-        "with what is assumed here. Nothing is pushed. Exits 0 if all is as assumed, 1 if not, 2 if nothing was done.",
+        "with what is assumed here. Nothing is pushed. It uses the credentials in TENCENTCLOUD_SECRETID, …SECRETKEY "
+        "and …SESSIONTOKEN, and tries the ledger that REAPER_LEDGER names. Exits 0 if all is as assumed, 1 if not, 2 if nothing was done.",
     )
     probe.add_argument("--domain", required=True, help="a push domain of yours")
     probe.add_argument("--app", default="live", help="the application name; default: live")
-    probe.add_argument("--report", type=Path, default=Path("probe-report.json"), metavar="FILE.json")
+    probe.add_argument(
+        "--report", type=Path, default=Path("probe-report.json"), metavar="FILE.json", help="default: probe-report.json"
+    )
     probe.add_argument("--yes", action="store_true", help="really do it")
     probe.set_defaults(run=_probe)
 

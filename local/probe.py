@@ -10,6 +10,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 
 from handler.cos_ledger import Bucket, new_session
 from handler.credentials import VARIABLES, NoCredentials, RoleCredentials, without_secrets
-from handler.error_codes import classify
+from handler.error_codes import UNREADABLE_ANSWER, classify
 from handler.ledger import LedgerError
 from handler.live import API_VERSION
 from handler.settings import Settings, SettingsError
@@ -36,6 +37,7 @@ from handler.settings import Settings, SettingsError
 OK = "ok"
 GONE = "ResourceNotFound.TaskId"
 CHINA = timezone(timedelta(hours=8))
+TRIES = 3
 SETTLE_SECONDS = 1.0  # between what is done to a task and what is asked about it
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
@@ -72,6 +74,7 @@ class Probe:
         self._where = {"DomainName": domain, "AppName": app}
         self.stream_name = f"reaper-probe-{secrets.token_hex(6)}"
         self.left: set[int] = set()
+        self.unnamed = 0  # tasks that may exist, but no answer named them
         self.findings: list[Finding] = []
 
     def run(self) -> None:
@@ -92,7 +95,10 @@ class Probe:
             self._ledger()
         finally:
             for task_id in sorted(self.left):
-                self._delete(f"cleaning up: deleting {task_id}", task_id, OK, "")
+                for _ in range(TRIES):
+                    self._delete(f"cleaning up: deleting {task_id}", task_id, OK, "")
+                    if task_id not in self.left:
+                        break
 
     def _look(self) -> None:
         finding = Finding("looking at a stream that was never pushed", "inactive", _LOOK)
@@ -103,18 +109,21 @@ class Probe:
     def _create(self, question: str) -> int | None:
         start = datetime.now(CHINA) + timedelta(days=1)
         times = {"StartTime": _china(start), "EndTime": _china(start + timedelta(hours=1))}
-        answer = self._call(
-            Finding(question, OK, ""), "CreateLiveRecord", {**self._where, "StreamName": self.stream_name, **times}
-        )
-        if answer is None:
+        finding = Finding(question, OK, "")
+        answer = self._call(finding, "CreateLiveRecord", {**self._where, "StreamName": self.stream_name, **times})
+        try:
+            task_id = int((answer or {})["TaskId"])
+        except (KeyError, TypeError, ValueError):
+            # Without a clear refusal, or with an answer that names no task, it may exist all the same.
+            self.unnamed += not finding.request_id or answer is not None
             return None
-        task_id = int(answer["TaskId"])
+        out.print(f"[dim]created {self.stream_name} {task_id}[/]")
         self.left.add(task_id)
         return task_id
 
     def _delete(self, question: str, task_id: int, assumed: str, where: str, stream_name: str = "") -> None:
         answer = self._ask(Finding(question, assumed, where), "DeleteLiveRecord", task_id, stream_name)
-        if answer is not None or (assumed == GONE and not stream_name and self.findings[-1].answer == GONE):
+        if not stream_name and (answer is not None or self.findings[-1].answer == GONE):
             self.left.discard(task_id)
 
     def _ask(self, finding: Finding, action: str, task_id: int, stream_name: str = "") -> dict[str, Any] | None:
@@ -126,24 +135,33 @@ class Probe:
         self.findings.append(finding)
         try:
             answer: dict[str, Any] = self._sdk.call_json(action, params)["Response"]
+            refused = answer.get("Error")
+            if refused:  # the SDK overlooks it behind a content type with a charset
+                finding.answer, finding.message = refused["Code"], without_secrets(refused["Message"])[:300]
+                finding.request_id = str(answer.get("RequestId", ""))
+                return None
         except TencentCloudSDKException as error:
             finding.answer, finding.message = str(error.code), without_secrets(str(error.message))[:300]
             finding.request_id = str(error.requestId or "")
             return None
-        if "Error" in answer:
-            finding.answer, finding.message = answer["Error"]["Code"], without_secrets(answer["Error"]["Message"])[:300]
+        except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, no JSON, no envelope
+            finding.answer, finding.message = (
+                UNREADABLE_ANSWER,
+                without_secrets(f"{type(error).__name__}: {error}")[:300],
+            )
             return None
         finding.answer, finding.request_id = OK, str(answer.get("RequestId", ""))
         return answer
 
     def _ledger(self) -> None:
         place = self._settings.ledger
-        if place is None:
-            return
         finding = Finding(
             "writing, reading, listing and deleting below the ledger's prefix", OK, "handler/cos_ledger.py"
         )
         self.findings.append(finding)
+        if place is None:
+            finding.message = "REAPER_LEDGER is not set"
+            return
         key = f"probe/{self.stream_name}"
         try:
             bucket = Bucket(place, new_session(1), 10.0, self._sleep, random.random)
@@ -184,12 +202,18 @@ def probe(domain: str, app: str, report: Path, yes: bool) -> int:
     )
     if not yes:
         return _problem("nothing was done: say --yes to go on")
+    try:
+        report.touch()
+    except OSError as error:
+        return _problem(f"{report}: {error.strerror}: name another with --report")
     asked = Probe(settings, domain, app)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was created is deleted then, too
     try:
         asked.run()
     finally:
         _tell(asked, report, settings)
-    return 0 if all(finding.verdict == "as assumed" for finding in asked.findings) and not asked.left else 1
+    fine = all(finding.verdict in ("as assumed", "not asked") for finding in asked.findings)
+    return 0 if fine and not asked.left and not asked.unnamed else 1
 
 
 _STYLES = {"as assumed": "green", "differs": "bold yellow", "not permitted": "red", "not asked": "dim"}
@@ -208,6 +232,9 @@ def _tell(asked: Probe, report: Path, settings: Settings) -> None:
             out.print(f"[dim]{finding.question}: {escape(finding.message)}[/]")
     if asked.left:
         out.print(f"[red]left behind, of {asked.stream_name}: {', '.join(map(str, sorted(asked.left)))}[/]")
+        out.print(f"delete each: tccli live DeleteLiveRecord --StreamName {asked.stream_name} --TaskId …")
+    if asked.unnamed:
+        out.print(f"[red]{asked.unnamed} more may exist, of {asked.stream_name}: no answer named them[/]")
     findings = [
         {**asdict(finding), "verdict": finding.verdict, "class": _class(finding.answer)} for finding in asked.findings
     ]
@@ -217,6 +244,7 @@ def _tell(asked: Probe, report: Path, settings: Settings) -> None:
         "sdk": importlib.metadata.version("tencentcloud-sdk-python-common"),
         "stream_name": asked.stream_name,
         "left_behind": sorted(map(str, asked.left)),
+        "unnamed": asked.unnamed,
         "findings": findings,
     }
     report.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

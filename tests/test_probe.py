@@ -32,7 +32,7 @@ def test_all_is_as_assumed_and_nothing_stays(api: LiveStandIn, tmp_path: Path, m
         status, report = run(tmp_path)
         assert cos.keys() == []
     assert (status, report["left_behind"]) == (0, [])
-    assert {finding["verdict"] for finding in report["findings"]} == {"as assumed"}
+    assert {finding["verdict"] for finding in report["findings"]} == {"as assumed"}, report
     assert len(report["findings"]) == 10
     assert not api.state.recordings
     streams = {call.params["StreamName"] for call in api.calls}
@@ -69,6 +69,21 @@ def test_what_is_not_permitted_is_told(api: LiveStandIn, tmp_path: Path, monkeyp
     assert status == 1
     assert by["looking at a stream that was never pushed"]["verdict"] == "not permitted"
     assert "lets nobody in" in by["writing, reading, listing and deleting below the ledger's prefix"]["message"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(drop="after"), Fault(body=b"{}"), Fault(extra={"TaskId": None}), Fault(body=b"[]")]
+)
+def test_a_task_that_no_answer_named_is_not_forgotten(api: LiveStandIn, tmp_path: Path, fault: Fault) -> None:
+    api.misbehave(fault, times=1, action="CreateLiveRecord")
+    status, report = run(tmp_path)
+    assert (status, report["unnamed"], report["left_behind"]) == (1, 1, [])
+    assert len(api.state.recordings) == 1
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_done(api: LiveStandIn, tmp_path: Path) -> None:
+    assert probe.probe(DOMAIN, "live", tmp_path / "none" / "report.json", True) == 2
+    assert not api.calls
 
 
 def test_what_cannot_be_cleaned_up_is_named(api: LiveStandIn, tmp_path: Path) -> None:
