@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check package check-deploy bench-cold format schema clean
+.PHONY: help demo test check package check-deploy bench bench-cold format schema clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -26,6 +26,9 @@ package: $(VENV)/ready ## Make build/ and dist/live-record-reaper.zip, to be dep
 
 check-deploy: $(VENV)/ready ## Say what is wrong with serverless.yml before it is deployed
 	@$(BIN)/python -m local.check_deploy
+
+bench: $(VENV)-bench/ready ## Measure speed, beside what people would otherwise use (QUICK=1: roughly)
+	@$(VENV)-bench/bin/python -m bench
 
 bench-cold: $(VENV)-bench/ready ## Measure cold starts, beside what people would otherwise deploy (QUICK=1: roughly)
 	@$(VENV)-bench/bin/python -m bench.cold

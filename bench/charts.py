@@ -48,9 +48,7 @@ def rates(path: Path, title: str, panels: dict[str, dict[str, list[float]]]) -> 
 
 
 def _smooth(curve: list[float], seconds: int = 3) -> list[float]:
-    return [
-        sum(part) / len(part) for part in (curve[max(0, end - seconds) : end] for end in range(1, len(curve) + 1))
-    ]
+    return [sum(part) / len(part) for part in (curve[max(0, end - seconds) : end] for end in range(1, len(curve) + 1))]
 
 
 def day(path: Path, rows: dict[str, dict[str, float]], curves: dict[str, dict[str, list[float]]], quota: int) -> None:

@@ -25,7 +25,8 @@ def main() -> None:
     """Handles all deliveries."""
     handler = importlib.import_module(sys.argv[1]).main_handler
     asked = json.load(sys.stdin)
-    events = [delivery(asked["group"], ids, asked.get("type", "stream-end"), asked) for ids in asked["deliveries"]]
+    kind, fields = asked.get("type", "stream-end"), asked.get("fields", {})
+    events = [delivery(asked["group"], ids, kind, **fields) for ids in asked["deliveries"]]
     context = {"request_id": "r", "time_limit_in_ms": asked.get("limit_ms", 60_000)}
     said: dict[str, bool] = {}
     raised = 0
@@ -45,11 +46,10 @@ def main() -> None:
     print(json.dumps({"seconds": seconds, "cpu": cpu, "memory_kb": peak_kb(), "raised": raised, "said": said}))
 
 
-def delivery(group: str, ids: list[int], kind: str = "stream-end", more: dict[str, Any] | None = None) -> dict[str, Any]:
+def delivery(group: str, ids: list[int], kind: str = "stream-end", **fields: object) -> dict[str, Any]:
     """A CKafka delivery with a message for each task; a sweep if there are none."""
     if not ids:
         return {"type": "sweep"}
-    fields = (more or {}).get("fields", {})
     bodies = (
         json.dumps({"type": kind, "stream_name": stream_of(group, task_id), "task_id": task_id, **fields})
         for task_id in ids

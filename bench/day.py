@@ -37,7 +37,7 @@ class Clock:
         return self.now
 
 
-def run(server: Server, *, quick: bool) -> Result:  # noqa: ARG001  it has a stand-in of its own, whose clock it moves
+def run(server: Server, *, quick: bool) -> Result:
     """The same day twice."""
     count = RECORDINGS // 10 if quick else RECORDINGS
     rows, curves = {}, {}
@@ -49,7 +49,7 @@ def run(server: Server, *, quick: bool) -> Result:  # noqa: ARG001  it has a sta
 
 
 def one_day(count: int, *, reaps: bool) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """Plays the day; with ``reaps``, a message follows each end of a stream, and the handler gets them by the minute."""
+    """Plays the day; with ``reaps``, a message follows the end of each stream; the handler gets them by the minute."""
     clock, chance = Clock(), random.Random(1)
     handler = build(clock=clock, sleep=lambda _: None)
     refused, accidental, asked = 0, 0.0, 0

@@ -39,13 +39,14 @@ def together(
     server: Server, count: int, apart: float, settling: float
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Starts ``count`` instances ``apart`` seconds from each other, lets them settle, and takes the first away."""
-    server.reset({f"i{number}": range(number * TASKS + 1, (number + 1) * TASKS + 1) for number in range(count)}, LIMIT, 0.03)
-    processes = []
+    ids_of = {f"i{number}": range(number * TASKS + 1, (number + 1) * TASKS + 1) for number in range(count)}
+    server.reset(ids_of, LIMIT, 0.03)
+    processes: list[subprocess.Popen[str]] = []
     try:
-        for number in range(count):
-            ids = list(range(number * TASKS + 1, (number + 1) * TASKS + 1))
-            processes.append(_start(server.environment, {"group": f"i{number}", "deliveries": [ids], "limit_ms": 900_000}))
-            time.sleep(apart if number < count - 1 else 0)
+        for group, ids in ids_of.items():
+            time.sleep(apart if processes else 0)
+            asked = {"group": group, "deliveries": [list(ids)], "limit_ms": 900_000}
+            processes.append(_start(server.environment, asked))
         joined = time.time()
         time.sleep(settling)
         left = time.time()
@@ -64,23 +65,24 @@ def together(
     for _, group, code in settled:
         of_each[group] += not code
     accepted = sum(of_each.values())
+    newcomer = _arrival(calls, f"i{count - 1}", joined, left, LIMIT / count)
     row = {
         "of the limit": f"{accepted / seconds / LIMIT:.3f}",
         "throttled": f"{1 - accepted / len(settled):.1%}",
         "Jain's index": f"{jain(list(of_each.values())):.3f}",
-        "newcomer's share after, s": _arrival(calls, f"i{count - 1}", joined, left, LIMIT / count) if count > 1 else "–",
+        "newcomer's share after, s": newcomer if count > 1 else "–",
         "taken over after, s": _takeover(calls, left, ended) if count > 1 else "–",
     }
     return row, _curves(calls)
 
 
 def _start(environment: dict[str, str], asked: dict[str, Any]) -> subprocess.Popen[str]:
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-m", "bench.contender", "bench.peers.ours"],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         env={"PATH": os.environ["PATH"], **environment},
     )  # fmt: skip
-    assert process.stdin  # noqa: S101
+    assert process.stdin
     process.stdin.write(json.dumps(asked))
     process.stdin.close()
     return process
@@ -130,4 +132,5 @@ def _curves(calls: Calls) -> dict[str, list[float]]:
 
 def draw(result: Result, charts: ModuleType) -> None:
     """Each instance's rate over time."""
-    charts.rates(FOLDER / "instances.png", "Instances that do not know of each other share 200 requests/s", result.rows["rates"])
+    title = "Instances that do not know of each other share 200 requests/s"
+    charts.rates(FOLDER / "instances.png", title, result.rows["rates"])

@@ -84,5 +84,3 @@ def _row(count: int, done: dict[str, Any], cos_requests: int, share: str) -> dic
         "CPU ms/task": round(done["cpu"] * 1000 / count, 2),
         "peak MB": round(done["memory_kb"] / 1000, 1),
     }
-
-

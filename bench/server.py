@@ -84,7 +84,8 @@ def _serve(connection: Connection) -> None:
                 cos.names = sorted(cos.objects)
                 connection.send(None)
             else:
-                calls = [(call.at, call.params.get("StreamName", "").partition("-")[0], call.code) for call in api.calls]
+                names = (call.params.get("StreamName", "").partition("-")[0] for call in api.calls)
+                calls = [(call.at, name, call.code) for call, name in zip(api.calls, names, strict=True)]
                 connection.send((calls, set(api.state.recordings), cos.requests))
 
 
@@ -162,10 +163,10 @@ def _handler_for(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
             query = parse_qs(url.query)
             status, answer = bucket.do(self.command, unquote(url.path).lstrip("/"), body, query)
             time.sleep(bucket.latency)
-            head = f"HTTP/1.1 {status} -\r\nContent-Type: application/xml\r\nContent-Length: {len(answer)}\r\nETag: x\r\n\r\n"
+            head = f"HTTP/1.1 {status} -\r\nContent-Type: application/xml\r\nContent-Length: {len(answer)}\r\n\r\n"
             self.wfile.write(head.encode() + answer)
 
-        do_GET = do_PUT = do_DELETE = _do
+        do_GET = do_PUT = do_DELETE = _do  # noqa: N815  so the server asks for them
 
         def log_message(self, *_: object) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Deleting N tasks from CKafka deliveries, ours and its peers': at the API's limit at two latencies, and without a limit."""
+"""Deleting N tasks from CKafka deliveries, ours and its peers': with the API's limit, and without it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def one(server: Server, setting: Setting, module: str) -> dict[str, Any]:
 
 def contender(environment: dict[str, str], module: str, asked: dict[str, Any]) -> dict[str, Any]:
     """What a contender's process says of itself."""
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", "bench.contender", module],
         input=json.dumps(asked), capture_output=True, text=True, timeout=TIMEOUT, check=False,
         env={"PATH": os.environ["PATH"], "POWERTOOLS_TRACE_DISABLED": "true", **environment},

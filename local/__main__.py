@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         help="ask the real API, with your credentials, what nobody has documented",
         description="Creates two recording tasks a day ahead, asks about them, deletes them, and compares the answers "
         "with what is assumed here. Nothing is pushed. It uses the credentials in TENCENTCLOUD_SECRETID, …SECRETKEY "
-        "and …SESSIONTOKEN, and tries the ledger that REAPER_LEDGER names. Exits 0 if all is as assumed, 1 if not, 2 if nothing was done.",
+        "and …SESSIONTOKEN, and tries the ledger that REAPER_LEDGER names. "
+        "Exits 0 if all is as assumed, 1 if not, 2 if nothing was done.",
     )
     probe.add_argument("--domain", required=True, help="a push domain of yours")
     probe.add_argument("--app", default="live", help="the application name; default: live")

@@ -1,4 +1,4 @@
-"""No peer but a yardstick: a bare loop of CommonClient.call_json on as many threads as ours has; nothing else is done."""
+"""No peer but a yardstick: a bare loop of CommonClient.call_json on as many threads as ours has, and nothing else."""
 
 import json
 import threading

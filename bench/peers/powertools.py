@@ -1,4 +1,4 @@
-"""Powertools for AWS Lambda: its batch processor (whose batches are those of SQS), parser and logger, and LiveClient."""
+"""Powertools for AWS Lambda: its batch processor (whose batches are those of SQS) and its parser, and LiveClient."""
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.parser import parse
