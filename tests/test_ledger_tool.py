@@ -16,6 +16,8 @@ from tests.test_ledger import DAY, HOUR, SWEEP, World, bucket, world
 
 __all__ = ["bucket", "world"]
 ROOT = Path(__file__).parent.parent
+# Each call is a process of its own: that listings may lag is tried where that costs less.
+pytestmark = pytest.mark.parametrize("world", [0.0], ids=[""], indirect=True)
 Tool = Callable[..., subprocess.CompletedProcess[str]]
 
 

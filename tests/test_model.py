@@ -244,6 +244,7 @@ def _another(world: World, what: str) -> object:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("world", [2.0], ids=["lagging listings"], indirect=True)
 @pytest.mark.parametrize("what", ["a sweep", "an end", "an interruption"])
 def test_whatever_comes_between_any_two_requests_of_a_sweep_nothing_is_lost_or_told_twice(
     world: World, what: str
