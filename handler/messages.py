@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -83,8 +83,7 @@ _RFC3339 = r"(?a)(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\
 
 def _time(value: object, info: ValidationInfo) -> float:
     seconds = _unix_seconds(value)
-    now: float = cast("dict[str, float]", info.context)["now"]
-    latest = now + DAYS_AHEAD * 86_400
+    latest: float = (info.context or {})["now"] + DAYS_AHEAD * 86_400
     if EARLIEST <= seconds <= latest:
         return seconds
     hint = ": looks like milliseconds, send seconds" if EARLIEST <= seconds / 1000 <= latest else ""

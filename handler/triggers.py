@@ -180,7 +180,7 @@ def _messages_of(kind: str, fields: Mapping[str, object]) -> list[Message]:
         original = _original_of_dead_letter(_json(body))
         if original is not None:
             return read(original).messages
-    parts = [_text(fields.get(name, fields.get(name.capitalize()))) for name in _COORDINATES[kind]]
+    parts = [_text(fields[name] if name in fields else fields.get(name.capitalize())) for name in _COORDINATES[kind]]
     identity = ":".join(parts) if parts[-1] else _digest(fields)
     return [Message(f"{kind}:{identity}", body, fields)]
 
