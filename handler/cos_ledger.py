@@ -256,7 +256,7 @@ def entry_of(body: bytes) -> Entry:
     try:
         task = RecordTask(_of(str, fields["task"]["stream_name"]), _of(int, fields["task"]["task_id"]))
         failures = tuple(_failure_of(failure) for failure in fields["failures"])
-        texts = {name: None if fields[name] is None else _of(str, fields[name]) for name in _TEXTS}
+        texts = {name: None if fields.get(name) is None else _of(str, fields[name]) for name in _TEXTS}
         times = {name: None if fields.get(name) is None else _of(float, fields[name]) for name in _TIMES}
         because = None if fields["because"] is None else _of(dict, fields["because"])
         _truth(task)  # a name that cannot be encoded is none

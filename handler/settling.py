@@ -73,7 +73,7 @@ def _told(due: Due, result: Result, now: float, ledger: Ledger, settings: Settin
             ledger.settle(gone)
         return result
     known = due.entry or ledger.read(due.task)
-    entry = known or Entry(due.task)
+    entry = known or Entry(due.task, known_since=now)
     if not due.look:
         entry = entry.asserted(due.due_at, due.because)
     if result.outcome is Outcome.SCHEDULED:

@@ -164,7 +164,9 @@ def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bo
                 "drop the letter, or send a stream-end[/]"
             )
             continue
-        fresh = entry._replace(**again, not_before=None, first_due_at=None, tries=0, failures=(), pointer=None)
+        fresh = entry._replace(
+            **again, not_before=None, first_due_at=None, tries=0, failures=(), pointer=None, known_since=at
+        )
         if not dry_run:
             ledger.write(fresh)
             ledger.bucket.delete(key)

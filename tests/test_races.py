@@ -258,6 +258,15 @@ def test_many_hints_of_one_stream_list_it_once(world: World) -> None:
     assert len(world.cos.requests) == 4
 
 
+def test_what_an_older_version_did_not_write_is_no_obstacle(world: World) -> None:
+    world.api.state.add(STREAM, TASK)
+    world.does(retention_expiry(expires_at=world.clock.now + MINUTE))
+    [key] = world.cos.keys("tasks/")
+    older = {name: value for name, value in world.truth().items() if name not in ("pointer", "known_since")}
+    world.cos.put(key, json.dumps(older).encode())
+    assert world.sweep_after(3 * MINUTE).outcomes == [("deleted", None)]
+
+
 def test_what_a_newer_version_wrote_besides_is_no_obstacle(world: World) -> None:
     world.api.state.add(STREAM, TASK)
     world.does(retention_expiry(expires_at=world.clock.now + MINUTE))
