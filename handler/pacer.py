@@ -1,9 +1,9 @@
 """How many requests per second this instance may send. What is being sent is not known here.
 
-Requests leave evenly spaced. Once a second the answers are judged: if any was throttled, the rate is cut by
-their share, and by a twentieth at least; if none was, it rises by a constant that grows with the time since
-the last cut. Multiplicative decrease and additive increase let several instances converge on equal parts of
-one limit without knowing of each other (Chiu and Jain, 1989).
+Requests leave evenly spaced. Once a second the rate rises by a constant, which grows with the time since the
+last refusal, and is cut by a multiple of the share of that second's requests that was throttled. Additive
+increase and multiplicative decrease let several instances converge on equal parts of one limit without knowing
+of each other (Chiu and Jain, 1989): all see the same share, and only one rate balances a rise and a share.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ CATCH_UP_SECONDS = 0.1  # a request that got up late by as much does not delay t
 MOST_REMEMBERED = 100_000  # requests; nothing is as fast as that
 IDLE_SECONDS = 1.0  # after a pause as long as this nothing is caught up
 JUDGED_SECONDS = 1.0  # the API counts by the second
-LEAST_CUT = 0.05  # of the rate
-RISE = 0.005  # of the ceiling, per second, and as much again …
-RISE_GROWS_SECONDS = 5.0  # … for every so many seconds without a cut
+CUT = 3.0  # times the share that was throttled: the greater, the fewer are throttled before rates are in balance …
+MOST_EXTRA_CUT = 0.1  # … but hardly more than the share itself where many are, as when an instance joins
+RISE = 0.015  # of the ceiling, and as much again …
+RISE_GROWS_SECONDS = 2.0  # … for every so many seconds without a refusal
 SLOWEST = 1.0  # requests/s that throttling cannot push below, unless the ceiling is lower
 
 
@@ -35,7 +36,7 @@ class Pacer:
         self._next = 0.0
         # A second's worth of requests: what is caught up must not push any second above the ceiling.
         self._sent: deque[float] = deque(maxlen=max(1, int(min(round(self.ceiling), max_qps, MOST_REMEMBERED))))
-        self._judged_at = self._cut_at = clock()
+        self._judged_at = self._refused_at = self._first_answer_at = clock()
         self._answers = self._refusals = 0
         self._clock, self._sleep = clock, sleep
         self._turn = threading.Lock()
@@ -78,16 +79,17 @@ class Pacer:
         with self._feedback:
             if sent_at < self._judged_at:
                 return  # it left at the rate before
+            now = self._clock()
+            if not self._answers:
+                self._first_answer_at = now  # a pause is no time in which anything could have been refused
             self._answers += 1
             self._refusals += throttled
-            now = self._clock()
-            if now < self._judged_at + JUDGED_SECONDS:
+            if now < self._first_answer_at + JUDGED_SECONDS:
                 return
-            if self._refusals:
-                cut = max(LEAST_CUT, self._refusals / self._answers)
-                self._rate = max(self._floor, self._rate * (1 - cut))
-                self._cut_at = now
-            else:
-                rise = RISE * self.ceiling * (1 + (now - self._cut_at) / RISE_GROWS_SECONDS)
-                self._rate = min(self.ceiling, self._rate + rise)
+            share = self._refusals / self._answers
+            if share:
+                self._refused_at = now
+            rise = RISE * self.ceiling * (1 + (now - self._refused_at) / RISE_GROWS_SECONDS)
+            kept = max(0.0, 1 - min(CUT * share, share + MOST_EXTRA_CUT))
+            self._rate = min(self.ceiling, max(self._floor, self._rate * kept + rise))
             self._judged_at, self._answers, self._refusals = now, 0, 0
