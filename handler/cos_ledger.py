@@ -30,11 +30,10 @@ from typing import Any
 
 from qcloud_cos import CosConfig, CosS3Client
 from qcloud_cos.cos_exception import CosClientError, CosServiceError
-from requests import HTTPError, Response, Session
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from handler.credentials import NoCredentials, RoleCredentials, without_secrets
+from handler.http_session import HttpSession
 from handler.ledger import Entry, Failure, LedgerRefused, LedgerUnavailable, Pointer
 from handler.model import RecordTask, Result
 from handler.settings import Place
@@ -48,21 +47,6 @@ DETAIL_CHARACTERS = 300
 _REFUSED = {400, 405, 411, 412, 413, 414, 416}
 _POINTER = re.compile(r"due/(\d{12})/([0-9a-f]{32})/(\d{1,19})-[0-9a-f]+")
 _TRUTH = re.compile(r"tasks/[0-9a-f]{32}/\d{1,19}\.json")
-
-
-def new_session(connections: int) -> Session:
-    """A pool of connections for so many threads; may outlive the ledgers that use it."""
-    session = Session()
-    session.hooks["response"].append(_no_redirect)
-    session.trust_env = False  # .netrc would take the signature's place; proxies are looked up once (``_address``)
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
-    return session
-
-
-def _no_redirect(response: Response, **_: Any) -> None:
-    if 300 <= response.status_code < 400:  # the SDK takes it for success
-        raise HTTPError(f"HTTP {response.status_code}: a redirect is no answer")
 
 
 class CosLedger:
@@ -286,7 +270,7 @@ class Bucket:
     def __init__(
         self,
         place: Place,
-        session: Session,
+        session: HttpSession,
         timeout: float,
         sleep: Callable[[float], None],
         random: Callable[[], float],
@@ -294,7 +278,7 @@ class Bucket:
         """
         Args:
             place: bucket, prefix and region.
-            session: from ``new_session``.
+            session: its connections; may outlive the bucket.
             timeout: seconds for one request.
             sleep: takes seconds.
             random: returns a number from 0 to 1; spreads retries.

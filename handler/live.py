@@ -71,21 +71,16 @@ class LiveClient:
     """Calls the Live API, one request at a time."""
 
     def __init__(self, endpoint: Endpoint, timeout: tuple[float, float]) -> None:
-        from http.cookiejar import DefaultCookiePolicy
-
         from tencentcloud.common.common_client import CommonClient
         from tencentcloud.common.profile.client_profile import ClientProfile
         from tencentcloud.common.profile.http_profile import HttpProfile
 
+        from handler.http_session import HttpSession
+
         http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=timeout)
         profile = ClientProfile(httpProfile=http, language="en-US")
         self._sdk = CommonClient("live", API_VERSION, RoleCredentials(), "", profile)
-        # The SDK has no settings for these. A redirect would carry the token to another address, and its answer
-        # would pass for the API's; .netrc would take the place of the signature; a cookie has no business here.
-        session = self._sdk.request.conn._session
-        session.max_redirects = 0
-        session.trust_env = False  # proxies are the SDK's own matter: it reads them itself
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._sdk.request.conn._session = HttpSession(connections=1)  # the SDK has no setting for it
 
     def delete(self, task: RecordTask) -> Answer:
         """Deletes the record of ``task`` (DeleteLiveRecord, 267/30147). Never raises."""

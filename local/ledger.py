@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from handler.cos_ledger import Bucket, CosLedger, entry_of, fields_of, new_session
+from handler.cos_ledger import Bucket, CosLedger, entry_of, fields_of
 from handler.credentials import VARIABLES
+from handler.http_session import HttpSession
 from handler.ledger import Entry, LedgerError, LedgerRefused
 from handler.settings import Place, Settings, SettingsError
 
@@ -40,7 +41,7 @@ def run(command: Callable[..., int], **options: Any) -> int:
 
 def opened(place: Place) -> CosLedger:
     """The ledger at ``place``, as the tools use it."""
-    return CosLedger(Bucket(place, new_session(HANDS), 10.0, time.sleep, random.random), random.random)
+    return CosLedger(Bucket(place, HttpSession(HANDS), 10.0, time.sleep, random.random), random.random)
 
 
 def _place() -> Place:

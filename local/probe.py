@@ -27,9 +27,10 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 
-from handler.cos_ledger import Bucket, new_session
+from handler.cos_ledger import Bucket
 from handler.credentials import VARIABLES, NoCredentials, RoleCredentials, without_secrets
 from handler.error_codes import UNREADABLE_ANSWER, classify
+from handler.http_session import HttpSession
 from handler.ledger import LedgerError
 from handler.live import API_VERSION
 from handler.settings import Settings, SettingsError
@@ -164,7 +165,7 @@ class Probe:
             return
         key = f"probe/{self.stream_name}"
         try:
-            bucket = Bucket(place, new_session(1), 10.0, self._sleep, random.random)
+            bucket = Bucket(place, HttpSession(1), 10.0, self._sleep, random.random)
             bucket.put(key, b"{}")
             seen = (bucket.get(key), [found for found, _ in bucket.keys("probe/") if found == key])
             bucket.delete(key)
