@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import chain, repeat
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -159,6 +160,8 @@ class _Event(_Model):
     @model_validator(mode="before")
     @classmethod
     def _one_spelling(cls, fields: dict[str, object]) -> dict[str, object]:
+        if ALIASES.keys().isdisjoint(fields):
+            return fields
         for alias, name in ALIASES.items():
             if alias in fields:
                 value = fields[alias]
@@ -280,28 +283,23 @@ def read(body: object, now: float) -> Iterator[Event | Rejection]:
         body: as the trigger delivered it: an object, an array, or a string that holds JSON.
         now: unix seconds; times are held against it.
     """
-    for fields in _objects(body):
-        yield fields if isinstance(fields, Rejection) else _event(fields, now)
+    return map(_event, _objects(body), repeat(now))
 
 
-def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterator[dict[str, Any] | Rejection]:
+def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterable[dict[str, Any] | Rejection]:
     if isinstance(body, str):
         if deep == STRINGS_DEEP:
-            yield Rejection(Reason.TOO_DEEP, f"{shown(body)}: JSON in strings may be {STRINGS_DEEP} deep")
-            return
-        decoded = _decoded(body)
-        yield from [decoded] if isinstance(decoded, Rejection) else _objects(decoded, deep + 1, in_array)
-    elif isinstance(body, list) and not in_array:
+            return [Rejection(Reason.TOO_DEEP, f"{shown(body)}: JSON in strings may be {STRINGS_DEEP} deep")]
+        return _objects(_decoded(body), deep + 1, in_array)
+    if isinstance(body, dict):
+        return _unwrapped(body, deep, in_array) if "specversion" in body else [body]
+    if isinstance(body, list) and not in_array:
         if not body:
-            yield Rejection(Reason.EMPTY, "an empty array: there is nothing to do")
-        for item in body:
-            yield from _objects(item, deep, in_array=True)
-    elif isinstance(body, dict):
-        yield from _unwrapped(body, deep, in_array) if "specversion" in body else [body]
-    elif isinstance(body, Rejection):
-        yield body
-    else:
-        yield Rejection(Reason.NOT_AN_OBJECT, f"{shown(body)}: a message must be a JSON object")
+            return [Rejection(Reason.EMPTY, "an empty array: there is nothing to do")]
+        return chain.from_iterable(_objects(item, deep, in_array=True) for item in body)
+    if isinstance(body, Rejection):
+        return [body]
+    return [Rejection(Reason.NOT_AN_OBJECT, f"{shown(body)}: a message must be a JSON object")]
 
 
 def _unwrapped(cloud_event: dict[str, Any], deep: int, in_array: bool) -> Iterator[dict[str, Any] | Rejection]:
@@ -331,7 +329,9 @@ def _decoded(text: str) -> object:
         return Rejection(Reason.NOT_JSON, f"{shown(text)}: must be JSON")
 
 
-def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
+def _event(fields: Mapping[str, object] | Rejection, now: float) -> Event | Rejection:
+    if isinstance(fields, Rejection):
+        return fields
     kind: object = fields.get("type")
     model: type[_Model]
     if "type" not in fields and "event_type" in fields:
@@ -346,7 +346,8 @@ def _event(fields: Mapping[str, object], now: float) -> Event | Rejection:
     else:
         model = TYPES[kind]
     try:
-        return model.model_validate(fields, context={"now": now})  # type: ignore[return-value]
+        # What model_validate does, without its own options: a twentieth of the cost of reading a message.
+        return model.__pydantic_validator__.validate_python(fields, context={"now": now})  # type: ignore[no-any-return]
     except ValidationError as error:
         return _rejection(error, fields, kind)
     except RecursionError:

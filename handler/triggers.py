@@ -169,8 +169,9 @@ def _records(event: Mapping[str, object]) -> Delivery | None:
 def _kind(record: object) -> tuple[str, Mapping[str, object] | None]:
     if isinstance(record, dict):
         for key, fields in record.items():
-            if str(key).lower() in _COORDINATES and isinstance(fields, dict):
-                return str(key).lower(), fields
+            kind = str(key).lower()
+            if kind in _COORDINATES and isinstance(fields, dict):
+                return kind, fields
     return "unknown", None
 
 
@@ -248,7 +249,9 @@ def _empty(key: str, event: object) -> Message:
 
 def _text(value: object) -> str:
     """A part of a message id: short, and empty where the envelope gives none."""
-    return str(value)[:ID_CHARACTERS] if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    if isinstance(value, str):
+        return value[:ID_CHARACTERS]
+    return str(value)[:ID_CHARACTERS] if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def _digest(value: object) -> str:
