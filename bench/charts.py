@@ -19,7 +19,7 @@ def bars(path: Path, title: str, panels: dict[str, dict[str, float]], ours: str)
     for axis, (quantity, values) in zip(axes, panels.items(), strict=True):
         names = list(values)
         drawn = axis.barh(names, values.values(), color=[OURS if name.startswith(ours) else OTHERS for name in names])
-        axis.bar_label(drawn, fmt="%.0f", padding=3)
+        axis.bar_label(drawn, fmt="{:.3g}", padding=3)
         axis.set_title(quantity, fontsize=10, loc="left")
         axis.invert_yaxis() if axis is axes[0] else None
         axis.spines[["top", "right", "bottom"]].set_visible(False)

@@ -2,7 +2,8 @@
 
     python -m bench.contender MODULE < {"deliveries": [[task ids] …], "group": …}
 
-A delivery whose handler raises is delivered again, whole. Prints what it took, and what the handler said of each task.
+A delivery whose handler raises is delivered again, whole. Prints what it took (``events_kb``: what the deliveries
+themselves take of the memory), and what the handler said of each task.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def main() -> None:
     handler = importlib.import_module(sys.argv[1]).main_handler
     asked = json.load(sys.stdin)
     kind, fields = asked.get("type", "stream-end"), asked.get("fields", {})
+    without_events = _kb("VmRSS")
     events = [delivery(asked["group"], ids, kind, **fields) for ids in asked["deliveries"]]
+    events_kb = _kb("VmRSS") - without_events
     context = {"request_id": "r", "time_limit_in_ms": asked.get("limit_ms", 60_000)}
     said: dict[str, bool] = {}
     raised = 0
@@ -43,7 +46,8 @@ def main() -> None:
             finally:
                 said.update(read(log.getvalue()))
     seconds, cpu = time.time() - began, _cpu() - used
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "memory_kb": peak_kb(), "raised": raised, "said": said}))
+    memory = {"memory_kb": _kb("VmHWM"), "events_kb": events_kb}
+    print(json.dumps({"seconds": seconds, "cpu": cpu, **memory, "raised": raised, "said": said}))
 
 
 def delivery(group: str, ids: list[int], kind: str = "stream-end", **fields: object) -> dict[str, Any]:
@@ -73,10 +77,10 @@ def read(log: str) -> dict[str, bool]:
     return said
 
 
-def peak_kb() -> int:
-    """The most memory that this process ever had, in kB."""
+def _kb(field: str) -> int:
+    """Memory that this process has (``VmRSS``), or had at its peak (``VmHWM``)."""
     with open("/proc/self/status") as status:  # noqa: PTH123  what the kernel tells
-        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
+        return int(next(line for line in status if line.startswith(field)).split()[1])
 
 
 def _cpu() -> float:

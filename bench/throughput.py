@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from bench.report import Result, out, table
+from bench import cost
+from bench.report import FOLDER, Result, out, table
 from bench.server import Server
 
 LIMIT = 200
@@ -22,44 +24,54 @@ CONTENDERS = {
     "Powertools' batch processor": "bench.peers.powertools",
     "tutorial: one after the other": "bench.peers.tutorial",
 }
+BARE = {"(a bare loop, on threads)": "bench.peers.bare"}
 SEQUENTIAL = ("bench.peers.powertools", "bench.peers.tutorial")
 
 
 class Setting(NamedTuple):
-    """Which API: its limit per second (0: none) and its latency in seconds; how many tasks, and for who is slow."""
+    """Which API: its limit per second (0: none) and its latency in seconds; how many tasks, fewer for who is slow."""
 
     name: str
     limit: int
     latency: float
     tasks: int
-    few: int
+    peers: int
+    sequential: int
+
+    def count(self, module: str) -> int:
+        """How many tasks this contender gets."""
+        if module in SEQUENTIAL:
+            return self.sequential
+        return self.tasks if module in ("bench.peers.ours", "bench.peers.bare") else self.peers
 
 
 FULL = (
-    Setting("200/s, 30 ms", LIMIT, 0.03, 3_000, 300),
-    Setting("200/s, 100 ms", LIMIT, 0.1, 3_000, 120),
-    Setting("no limit, 30 ms", 0, 0.03, 4_000, 300),
+    Setting("200/s, 30 ms", LIMIT, 0.03, tasks=4_000, peers=2_000, sequential=300),
+    Setting("200/s, 100 ms", LIMIT, 0.1, tasks=4_000, peers=2_000, sequential=120),
+    Setting("no limit, 30 ms", 0, 0.03, tasks=4_000, peers=2_000, sequential=300),
 )
-QUICK = (Setting("200/s, 30 ms", LIMIT, 0.03, 1_000, 60), Setting("no limit, 30 ms", 0, 0.03, 1_000, 60))
+QUICK = (
+    Setting("200/s, 30 ms", LIMIT, 0.03, tasks=1_500, peers=400, sequential=60),
+    Setting("no limit, 30 ms", 0, 0.03, tasks=1_000, peers=400, sequential=60),
+)
 
 
 def run(server: Server, *, quick: bool) -> Result:
     """Every contender in every setting."""
     rows: dict[str, dict[str, Any]] = {}
     for setting in QUICK if quick else FULL:
-        bare = {} if setting.limit else {"(a bare loop, on threads)": "bench.peers.bare"}
         shown = {}
-        for name, module in {**CONTENDERS, **bare}.items():
+        for name, module in (CONTENDERS if setting.limit else CONTENDERS | BARE).items():
             out.print(f"[dim]{setting.name}: {name} …[/]")
             shown[name] = one(server, setting, module)
         rows[setting.name] = shown
         table(f"Deleting from CKafka deliveries: {setting.name}", shown)
-    return Result("throughput", rows)
+    return Result("throughput", rows | {"cost": cost.of(next(iter(rows.values())))})
 
 
 def one(server: Server, setting: Setting, module: str) -> dict[str, Any]:
     """One contender, in a process of its own."""
-    count = setting.few if module in SEQUENTIAL else setting.tasks
+    count = setting.count(module)
     ids = range(1, count + 1)
     server.reset({"room": ids}, setting.limit or 1e9, setting.latency)
     deliveries = [list(ids[first : first + DELIVERY]) for first in range(0, count, DELIVERY)]
@@ -69,13 +81,15 @@ def one(server: Server, setting: Setting, module: str) -> dict[str, Any]:
     said = {int(task): ok for task, ok in done["said"].items()}
     gone = set(ids) - stats.left
     throttled = sum(code == "RequestLimitExceeded" for _, _, code in stats.calls)
+    misreported = sum(said.get(task, False) != (task in gone) for task in ids)
     rates = steady([at for at, _, code in stats.calls if not code])
     return {
+        "tasks": count,
         "tasks/s": round(len(gone) / done["seconds"], 1),
         "of the limit": f"{sum(rates) / len(rates) / setting.limit:.3f}" if setting.limit and rates else "–",
         "throttled": f"{throttled / len(stats.calls):.1%}",
         "left": len(stats.left),
-        "misreported": sum(said.get(task, False) != (task in gone) for task in ids),
+        "misreported": f"{misreported} ({misreported / count:.0%})",
         "CPU ms/task": round(done["cpu"] * 1000 / max(1, len(gone)), 2),
         "peak MB": round(done["memory_kb"] / 1000, 1),
         "raised": done["raised"],
@@ -101,3 +115,14 @@ def steady(moments: list[float]) -> list[int]:
         return []
     per_second = Counter(int(at - moments[0]) for at in moments)
     return [per_second[second] for second in range(2, max(per_second))]
+
+
+def draw(result: Result, charts: ModuleType) -> None:
+    """Deletions per second and CPU per deletion, with the API's limit on."""
+    near, far = (result.rows[setting.name] for setting in FULL if setting.limit)
+    panels = {
+        "tasks/s at 30 ms": {name: row["tasks/s"] for name, row in near.items()},
+        "tasks/s at 100 ms": {name: row["tasks/s"] for name, row in far.items()},
+        "CPU ms per task": {name: row["CPU ms/task"] for name, row in near.items()},
+    }
+    charts.bars(FOLDER / "throughput.png", f"Deleting at an API that allows {LIMIT} a second", panels, "ours")

@@ -1,0 +1,33 @@
+"""What a large delivery takes in memory, beside a small one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.report import Result, out, table
+from bench.server import Server
+from bench.throughput import contender
+
+SMALL = 10
+
+
+def run(server: Server, *, quick: bool) -> Result:
+    """10 and 10,000 messages, each in one delivery to a process of its own."""
+    rows: dict[str, dict[str, Any]] = {}
+    least = 0.0
+    for count in (SMALL, 1_000 if quick else 10_000):
+        out.print(f"[dim]a delivery of {count:,} …[/]")
+        ids = list(range(1, count + 1))
+        server.reset({"room": range(1, count + 1)}, 1e9, 0.0)
+        environment = server.environment | {"REAPER_MAX_QPS": "100000"}
+        done = contender(environment, "bench.peers.ours", {"group": "room", "deliveries": [ids]})
+        beyond = done["memory_kb"] - done["events_kb"]
+        least = least or beyond
+        rows[f"ours: {count:,} messages"] = {
+            "peak MB": round(done["memory_kb"] / 1000, 1),
+            "the event itself": round(done["events_kb"] / 1000, 1),
+            "beyond the event": round(beyond / 1000, 1),
+            f"of that of {SMALL}": round(beyond / least, 2),
+        }
+    table("Memory of one delivery", rows)
+    return Result("memory", rows)
