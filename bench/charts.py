@@ -9,16 +9,18 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-OURS, OTHERS = "#0b6e99", "#b8c4cc"
+from bench.report import OURS
+
+BLUE, GREY = "#0b6e99", "#b8c4cc"
 
 
-def bars(path: Path, title: str, panels: dict[str, dict[str, float]], ours: str) -> None:
-    """Horizontal bars, a panel for each quantity; those whose names begin with ``ours`` stand out."""
+def bars(path: Path, title: str, panels: dict[str, dict[str, float]]) -> None:
+    """Horizontal bars, a panel for each quantity; ours stand out."""
     rows = len(next(iter(panels.values())))
     figure, axes = plt.subplots(1, len(panels), figsize=(10, 0.45 * rows + 1.2), sharey=True, layout="constrained")
     for axis, (quantity, values) in zip(axes, panels.items(), strict=True):
         names = list(values)
-        drawn = axis.barh(names, values.values(), color=[OURS if name.startswith(ours) else OTHERS for name in names])
+        drawn = axis.barh(names, values.values(), color=[BLUE if name.startswith(OURS) else GREY for name in names])
         axis.bar_label(drawn, fmt="{:.3g}", padding=3)
         axis.set_title(quantity, fontsize=10, loc="left")
         axis.invert_yaxis() if axis is axes[0] else None
@@ -36,7 +38,7 @@ def rates(path: Path, title: str, panels: dict[str, dict[str, list[float]]]) -> 
     for axis, (name, curves) in zip([axes] if len(panels) == 1 else axes, panels.items(), strict=True):
         smooth = {group: _smooth(curve) for group, curve in curves.items()}
         for curve in smooth.values():
-            axis.plot(curve, color=OURS, alpha=0.6, linewidth=1)
+            axis.plot(curve, color=BLUE, alpha=0.6, linewidth=1)
         axis.plot([sum(second) for second in zip(*smooth.values(), strict=True)], color="black", linewidth=1.4)
         axis.axhline(200, color="#c0392b", linewidth=0.8, linestyle=":")
         axis.set_title(name, fontsize=10, loc="left")
@@ -54,7 +56,7 @@ def _smooth(curve: list[float], seconds: int = 3) -> list[float]:
 def day(path: Path, rows: dict[str, dict[str, float]], curves: dict[str, dict[str, list[float]]], quota: int) -> None:
     """The tasks that count against the quota over a day, and what the rest of the day looked like."""
     figure, (line, bar) = plt.subplots(1, 2, figsize=(11, 3.2), width_ratios=[2, 1.3], layout="constrained")
-    for name, colour in (("without", OTHERS), ("ours", OURS)):
+    for name, colour in (("without", GREY), ("ours", BLUE)):
         counted = curves[name]["counted"]
         line.plot([number / 6 for number in range(len(counted))], counted, color=colour, linewidth=2)
         line.annotate(
@@ -67,7 +69,7 @@ def day(path: Path, rows: dict[str, dict[str, float]], curves: dict[str, dict[st
     line.set_ylim(0, quota * 1.15)
     line.spines[["top", "right"]].set_visible(False)
     names = ["recordings refused", "hours recorded by accident"]
-    for offset, (name, colour) in enumerate((("without", OTHERS), ("ours", OURS))):
+    for offset, (name, colour) in enumerate((("without", GREY), ("ours", BLUE))):
         values = [rows[name]["refused"], rows[name]["recorded by accident, h"]]
         drawn = bar.barh([place + 0.35 * offset for place in (0, 1)], values, height=0.33, color=colour)
         bar.bar_label(drawn, fmt="{:,.0f}", padding=3)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from bench.report import out, table
+from bench.report import Table, out, show
 
 SIZES_MB = (128, *range(256, 3_072 + 128, 128))  # the sizes that SCF offers (583/11637), but for 64
 SPARE = 1.25  # times the peak that was measured: nobody configures a function to the megabyte
@@ -14,8 +12,8 @@ ASSUMED = (
 )
 
 
-def of(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A row for each contender in one setting's rows; prints them."""
+def of(measured: Table) -> Table:
+    """A row for each contender in one setting's table; prints them."""
     rows = {}
     for name, row in measured.items():
         size = next(size for size in SIZES_MB if size >= row["peak MB"] * SPARE)
@@ -25,6 +23,6 @@ def of(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "hours per million": round(1e6 / row["tasks/s"] / 3_600, 1),
             "GB-seconds per million": round(1e6 / row["tasks/s"] * size / 1024),
         }
-    table("What a million deletions cost", rows)
+    show("What a million deletions cost", rows)
     out.print(f"[dim]{ASSUMED}[/]\n")
     return rows

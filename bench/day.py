@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from types import ModuleType
 from typing import Any
 
-from bench.report import FOLDER, Result, out, table
+from bench.report import FOLDER, Result, Table, out, show
 from bench.server import Server
 from handler.app import build
 from local.live_api import TASKS_A_DAY, ApiError, LiveStandIn, Stream
@@ -40,12 +40,13 @@ class Clock:
 def run(server: Server, *, quick: bool) -> Result:
     """The same day twice."""
     count = RECORDINGS // 10 if quick else RECORDINGS
-    rows, curves = {}, {}
+    rows: Table = {}
+    curves = {}
     for name, reaps in (("without", False), ("ours", True)):
         out.print(f"[dim]a day {name} …[/]")
         rows[name], curves[name] = one_day(count, reaps=reaps)
-    table(f"A day with {count:,} timed recordings, a quarter of whose hosts push again later", rows)
-    return Result("day", {"table": rows, "curves": curves})
+    show(f"A day with {count:,} timed recordings, a quarter of whose hosts push again later", rows)
+    return Result("day", {"day": rows}, curves)
 
 
 def one_day(count: int, *, reaps: bool) -> tuple[dict[str, Any], dict[str, list[float]]]:
@@ -133,4 +134,4 @@ def set_environment(values: dict[str, str]) -> Iterator[None]:
 
 def draw(result: Result, charts: ModuleType) -> None:
     """The chart that opens the README."""
-    charts.day(FOLDER / "day.png", result.rows["table"], result.rows["curves"], TASKS_A_DAY)
+    charts.day(FOLDER / "day.png", result.tables["day"], result.details, TASKS_A_DAY)

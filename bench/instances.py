@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from bench.report import FOLDER, Result, out, table
+from bench.report import FOLDER, Result, Table, out, show
 from bench.server import Server
 
 LIMIT = 200
@@ -25,14 +25,14 @@ SHARE = 0.8  # of an equal part: a newcomer has arrived
 def run(server: Server, *, quick: bool) -> Result:
     """1, 2, 4 and 8 instances; they begin one after the other, and at the end the first leaves."""
     counts, apart, settling = ((2,), 3.0, 12.0) if quick else ((1, 2, 4, 8), 4.0, 25.0)
-    rows: dict[str, dict[str, Any]] = {}
+    rows: Table = {}
     curves: dict[str, dict[str, list[float]]] = {}
     for count in counts:
         name = f"ours × {count}"
         out.print(f"[dim]{name} …[/]")
         rows[name], curves[name] = together(server, count, apart, settling)
-    table("Instances on one limit of 200/s, at 30 ms", rows)
-    return Result("instances", {"table": rows, "rates": curves})
+    show("Instances on one limit of 200/s, at 30 ms", rows)
+    return Result("instances", {"instances": rows}, curves)
 
 
 def together(
@@ -133,4 +133,4 @@ def _curves(calls: Calls) -> dict[str, list[float]]:
 def draw(result: Result, charts: ModuleType) -> None:
     """Each instance's rate over time."""
     title = "Instances that do not know of each other share 200 requests/s"
-    charts.rates(FOLDER / "instances.png", title, result.rows["rates"])
+    charts.rates(FOLDER / "instances.png", title, result.details)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from bench.report import Result, out, table
+from bench.report import Result, Table, out, show
 from bench.server import Server
 from bench.throughput import contender
 
@@ -13,7 +11,7 @@ SMALL = 10
 
 def run(server: Server, *, quick: bool) -> Result:
     """10 and 10,000 messages, each in one delivery to a process of its own."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: Table = {}
     least = 0.0
     for count in (SMALL, 1_000 if quick else 10_000):
         out.print(f"[dim]a delivery of {count:,} …[/]")
@@ -29,5 +27,5 @@ def run(server: Server, *, quick: bool) -> Result:
             "beyond the event": round(beyond / 1000, 1),
             f"of that of {SMALL}": round(beyond / least, 2),
         }
-    table("Memory of one delivery", rows)
-    return Result("memory", rows)
+    show("Memory of one delivery", rows)
+    return Result("memory", {"memory": rows})

@@ -5,39 +5,70 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Shown
 
-FOLDER = Path(__file__).parent.parent / "docs" / "bench"
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "bench"
+README = ROOT / "README.md"
+OURS = "ours"  # how the names of our rows begin
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
+
+Table = dict[str, dict[str, Any]]  # a row for each name; a value for each heading
 
 
 class Result(NamedTuple):
-    """What one part of the benchmark found."""
+    """What one part of the benchmark found: tables for the README, by name, and all that a chart is drawn from."""
 
     name: str
-    rows: dict[str, Any]
+    tables: dict[str, Table]
+    details: Any = None
 
 
-def table(title: str, rows: dict[str, dict[str, Any]]) -> None:
-    """Prints ``rows``; those of ours in bold."""
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def show(title: str, table: Table) -> None:
+    """Prints a table; our rows in bold."""
+    shown = Shown(title=title, title_justify="left", box=None, pad_edge=False)
     shown.add_column("")
-    for heading in next(iter(rows.values())):
+    for heading in next(iter(table.values())):
         shown.add_column(heading, justify="right")
-    for name, row in rows.items():
-        shown.add_row(name, *(str(value) for value in row.values()), style="bold" if name.startswith("ours") else None)
+    for name, row in table.items():
+        shown.add_row(name, *map(str, row.values()), style="bold" if name.startswith(OURS) else None)
     out.print(shown)
     out.print()
 
 
+def markdown(table: Table) -> str:
+    """The same for the README."""
+    headings = list(next(iter(table.values())))
+    lines = [["", *headings], ["---"] * (1 + len(headings))]
+    for name, row in table.items():
+        lines.append([f"**{name}**" if name.startswith(OURS) else name, *map(str, row.values())])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def block(name: str) -> re.Pattern[str]:
+    """Where the README shows the table of this name: what lies between two comments."""
+    return re.compile(rf"(?<=<!-- bench: {name} -->\n)(?s:.*?)(?=\n<!-- end -->)")
+
+
 def keep(result: Result) -> None:
-    """Writes a part's JSON, with what it ran on."""
+    """Writes a part's JSON, with what it ran on, and its tables into the README.
+
+    Raises:
+        ValueError: the README has no place for a table.
+    """
     FOLDER.mkdir(parents=True, exist_ok=True)
     on = {"python": platform.python_version(), "cores": os.cpu_count()}
-    path = FOLDER / f"{result.name}.json"
-    path.write_text(json.dumps({**on, "results": result.rows}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    kept = json.dumps({**on, "tables": result.tables, "details": result.details}, indent=2, ensure_ascii=False)
+    (FOLDER / f"{result.name}.json").write_text(kept + "\n", encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    for name, table in result.tables.items():
+        text, places = block(name).subn(lambda _, table=table: markdown(table), text)  # type: ignore[misc]
+        if places != 1:
+            raise ValueError(f"README.md has {places} places for the table {name!r}, not one")
+    README.write_text(text, encoding="utf-8")

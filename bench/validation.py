@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from bench.contender import delivery
-from bench.report import Result, table
+from bench.report import Result, show
 from bench.server import Server
 from handler import planner, triggers
 from handler.messages import RetentionExpiry
@@ -43,8 +43,8 @@ def run(server: Server, *, quick: bool) -> Result:
         name: {"µs/message": round(cost * 1e6, 1), "of the floor": round(cost / costs["json and plain pydantic"], 2)}
         for name, cost in costs.items()
     }
-    table(f"Validating a delivery of {count:,} messages", rows)
-    return Result("validation", rows)
+    show(f"Validating a delivery of {count:,} messages", rows)
+    return Result("validation", {"validation": rows})
 
 
 def _least(readers: tuple[Callable[[], int], ...], count: int, rounds: int) -> list[float]:

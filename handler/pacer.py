@@ -15,7 +15,9 @@ from collections.abc import Callable
 # What leaves evenly does not arrive evenly: this much of the ceiling stays free, so that the API, too,
 # sees no second above it.
 HEADROOM = 0.02
-CATCH_UP_SECONDS = 0.1  # a request that got up late by as much does not delay those behind it
+CATCH_UP_SECONDS = 0.2  # a request that left late by as much does not delay those behind it …
+CATCH_UP_RATE = 1.5  # … which leave at so many times the rate meanwhile: a burst would not arrive as one …
+CATCH_UP_EVENED = 8  # … taken over so many requests, because a sleeper wakes when it wakes
 MOST_REMEMBERED = 100_000  # requests; nothing is as fast as that
 IDLE_SECONDS = 1.0  # after a pause as long as this nothing is caught up
 JUDGED_SECONDS = 1.0  # the API counts by the second
@@ -65,7 +67,9 @@ class Pacer:
         if now - self._next > IDLE_SECONDS:
             self._next = now
         window_opens = self._sent[0] + 1 if len(self._sent) == self._sent.maxlen else now
-        return max(now, self._next, window_opens)
+        evened = min(CATCH_UP_EVENED, len(self._sent))
+        no_burst = self._sent[-evened] + evened / (CATCH_UP_RATE * self._rate) if evened else now
+        return max(now, self._next, window_opens, no_burst)
 
     def answered(self, sent_at: float) -> None:
         """The API answered a request that left at ``sent_at``, and did not throttle it."""

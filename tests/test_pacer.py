@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.pacer import RISE, Pacer
+from handler.pacer import CATCH_UP_EVENED, CATCH_UP_RATE, CATCH_UP_SECONDS, RISE, Pacer
 from tests.support import FakeClock
 
 FOREVER = float("inf")
@@ -76,8 +76,11 @@ def test_a_long_stall_is_not_caught_up() -> None:
     sent(pace, clock, 50)
     clock.now += 0.6
     stalled_until = clock()
-    soon = [time for time in sent(pace, clock, 50) if time < stalled_until + 0.1]
-    assert 10 <= len(soon) <= 22  # what the time brings, and a tenth of a second's worth at once
+    times = sent(pace, clock, 100)
+    soon = [time for time in times if time < stalled_until + 0.5]
+    assert len(soon) == pytest.approx(50 + 100 * CATCH_UP_SECONDS, abs=3)
+    for first, time in zip(times, times[CATCH_UP_EVENED:], strict=False):
+        assert time - first > CATCH_UP_EVENED / (1.01 * CATCH_UP_RATE * 100), "a burst"
 
 
 def test_no_turn_comes_after_the_deadline_and_none_is_waited_for() -> None:

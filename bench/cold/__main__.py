@@ -14,17 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from bench.charts import bars
+from bench.report import FOLDER, Result, Table, keep, out, show
 from local import package
 from local.cos import CosStandIn
 from local.live_api import LiveStandIn
 
 HERE = Path(__file__).parent
-RESULTS = package.ROOT / "docs" / "bench"
 ROUNDS = 25
 QUICK_ROUNDS = 5
 STREAM, TASK = "room-1", 1
@@ -42,7 +40,6 @@ module.main_handler(event, {"request_id": "r", "time_limit_in_ms": 60000})
 with open("/proc/self/status") as status:  # getrusage would tell the peak of the process that started this one
     sys.stderr.write(next(line for line in status if line.startswith("VmHWM")).split()[1])
 """
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
 class Contender(NamedTuple):
@@ -133,35 +130,28 @@ def one(interpreter: str, contender: Contender, api: LiveStandIn) -> Cost:
 
 
 def report(least: dict[str, Cost], version: str, rounds: int) -> None:
+    """Prints a table; keeps it, and draws a chart, if it is worth that."""
     tutorial, floor = least["tutorial: LiveClient"], least["floor: imports, one call"]
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "ms", "CPU ms", "MB", "CPU/tutorial", "MB/tutorial", "CPU/floor"):
-        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True, min_width=len(heading))
-    rows = {}
-    for name, cost in least.items():
-        rows[name] = {
-            "wall_ms": round(cost.wall * 1000, 1),
-            "cpu_ms": round(cost.cpu * 1000, 1),
-            "memory_mb": round(cost.memory / 1e6, 1),
-            "cpu_of_tutorial": round(cost.cpu / tutorial.cpu, 2),
-            "memory_of_tutorial": round(cost.memory / tutorial.memory, 2),
-            "cpu_of_floor": round(cost.cpu / floor.cpu, 2),
+    table: Table = {
+        name: {
+            "ms": round(cost.wall * 1000, 1),
+            "CPU ms": round(cost.cpu * 1000, 1),
+            "MB": round(cost.memory / 1e6, 1),
+            "CPU of the tutorial's": round(cost.cpu / tutorial.cpu, 2),
+            "MB of the tutorial's": round(cost.memory / tutorial.memory, 2),
+            "CPU of the floor's": round(cost.cpu / floor.cpu, 2),
         }
-        table.add_row(name, *(str(value) for value in rows[name].values()))
-    out.print(table)
-    out.print(f"[dim]the least of {rounds} runs, Python {version}; ms: until the deletion was answered[/]")
+        for name, cost in least.items()
+    }
+    show(f"A cold start until the first deletion is answered, Python {version}: the least of {rounds} runs", table)
     if os.environ.get("QUICK"):
         return
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "cold.json").write_text(
-        json.dumps({"python": version, "rounds": rounds, "results": rows}, indent=2) + "\n"
-    )
+    keep(Result("cold", {"cold": table}, {"python": version, "rounds": rounds}))
     panels = {
-        "CPU until the first deletion, ms": {name: row["cpu_ms"] for name, row in rows.items()},
-        "memory at the peak, MB": {name: row["memory_mb"] for name, row in rows.items()},
+        "CPU until the first deletion, ms": {name: row["CPU ms"] for name, row in table.items()},
+        "memory at the peak, MB": {name: row["MB"] for name, row in table.items()},
     }
-    bars(RESULTS / "cold.png", f"A cold start (Python {version})", panels, "ours")
-    out.print(f"written: {RESULTS.relative_to(package.ROOT)}/cold.json, cold.png")
+    bars(FOLDER / "cold.png", f"A cold start (Python {version})", panels)
 
 
 if __name__ == "__main__":
