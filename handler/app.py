@@ -59,7 +59,7 @@ class _Instance:
         self._cold = True
         self._live = _Kept(LiveApi)
         self._reaper = _Kept(self._new_reaper)
-        self._session = _Kept(lambda connections, make: make(connections))
+        self._session = _Kept(lambda make: make())
 
     def main_handler(self, event: Any, context: Any) -> dict[str, Any]:
         """Handles one event of any trigger. Returns the invocation line.
@@ -147,7 +147,7 @@ class _Instance:
             return MemoryLedger()
         from handler import cos_ledger, http_session  # heavy: only where a ledger is configured
 
-        session = self._session.made_for(settings.concurrency, http_session.HttpSession)
+        session = self._session.made_for(http_session.HttpSession)
         bucket = cos_ledger.Bucket(settings.ledger, session, deadline.request_timeout / 2, self._sleep, self._random)
         return cos_ledger.CosLedger(bucket, self._random)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.credentials import NoCredentials, RoleCredentials, without_secrets
 from handler.error_codes import (
@@ -22,6 +22,9 @@ from handler.error_codes import (
 )
 from handler.model import RecordTask
 from handler.settings import Endpoint
+
+if TYPE_CHECKING:
+    from handler.http_session import HttpSession
 
 API_VERSION = "2018-08-01"
 CONNECT_SHARE = 0.3  # of a request's timeout; reading gets the rest, so that both together keep to it
@@ -45,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class LiveApi:
-    """One endpoint of the Live API, with a client, and so a connection, for each thread."""
+    """One endpoint of the Live API, with a client for each thread, and one pool of connections for all."""
 
     def __init__(self, endpoint: Endpoint, request_timeout: float) -> None:
         """
@@ -58,29 +61,30 @@ class LiveApi:
         self._timeout = (request_timeout * CONNECT_SHARE, request_timeout * (1 - CONNECT_SHARE))
         self._of_thread = threading.local()
         _import_sdk()
+        from handler.http_session import HttpSession
+
+        self._session = HttpSession()
 
     def client(self) -> LiveClient:
         """The calling thread's own client."""
         client: LiveClient | None = getattr(self._of_thread, "client", None)
         if client is None:
-            client = self._of_thread.client = LiveClient(self._endpoint, self._timeout)
+            client = self._of_thread.client = LiveClient(self._endpoint, self._timeout, self._session)
         return client
 
 
 class LiveClient:
     """Calls the Live API, one request at a time."""
 
-    def __init__(self, endpoint: Endpoint, timeout: tuple[float, float]) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: tuple[float, float], session: HttpSession) -> None:
         from tencentcloud.common.common_client import CommonClient
         from tencentcloud.common.profile.client_profile import ClientProfile
         from tencentcloud.common.profile.http_profile import HttpProfile
 
-        from handler.http_session import HttpSession
-
         http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=timeout)
         profile = ClientProfile(httpProfile=http, language="en-US")
         self._sdk = CommonClient("live", API_VERSION, RoleCredentials(), "", profile)
-        self._sdk.request.conn._session = HttpSession(connections=1)  # the SDK has no setting for it
+        self._sdk.request.conn._session = session  # the SDK has no setting for it
 
     def delete(self, task: RecordTask) -> Answer:
         """Deletes the record of ``task`` (DeleteLiveRecord, 267/30147). Never raises."""

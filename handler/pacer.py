@@ -1,7 +1,7 @@
 """How many requests per second this instance may send. What is being sent is not known here.
 
-Requests leave evenly spaced. Once a second the rate rises by a constant, which grows with the time since the
-last refusal, and is cut by a multiple of the share of that second's requests that was throttled. Additive
+Requests leave evenly spaced. Once a second the rate rises by a constant, and by more the longer nothing was
+refused, and is cut by a multiple of the share of that second's requests that was throttled. Additive
 increase and multiplicative decrease let several instances converge on equal parts of one limit without knowing
 of each other (Chiu and Jain, 1989): all see the same share, and only one rate balances a rise and a share.
 """
@@ -23,8 +23,8 @@ IDLE_SECONDS = 1.0  # after a pause as long as this nothing is caught up
 JUDGED_SECONDS = 1.0  # the API counts by the second
 CUT = 3.0  # times the share that was throttled: the greater, the fewer are throttled before rates are in balance …
 MOST_EXTRA_CUT = 0.1  # … but hardly more than the share itself where many are, as when an instance joins
-RISE = 0.015  # of the ceiling, and as much again …
-RISE_GROWS_SECONDS = 2.0  # … for every so many seconds without a refusal
+RISE = 0.015  # of the ceiling, times one plus the square of …
+RISE_GROWS_SECONDS = 2.0  # … the time without a refusal, in units of this
 SLOWEST = 1.0  # requests/s that throttling cannot push below, unless the ceiling is lower
 
 
@@ -93,7 +93,7 @@ class Pacer:
             share = self._refusals / self._answers
             if share:
                 self._refused_at = now
-            rise = RISE * self.ceiling * (1 + (now - self._refused_at) / RISE_GROWS_SECONDS)
+            rise = RISE * self.ceiling * (1 + ((now - self._refused_at) / RISE_GROWS_SECONDS) ** 2)
             kept = max(0.0, 1 - min(CUT * share, share + MOST_EXTRA_CUT))
             self._rate = min(self.ceiling, max(self._floor, self._rate * kept + rise))
             self._judged_at, self._answers, self._refusals = now, 0, 0

@@ -41,7 +41,7 @@ def run(command: Callable[..., int], **options: Any) -> int:
 
 def opened(place: Place) -> CosLedger:
     """The ledger at ``place``, as the tools use it."""
-    return CosLedger(Bucket(place, HttpSession(HANDS), 10.0, time.sleep, random.random), random.random)
+    return CosLedger(Bucket(place, HttpSession(), 10.0, time.sleep, random.random), random.random)
 
 
 def _place() -> Place:

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -254,6 +255,7 @@ class LiveStandIn:
         wall: of the wire: signatures and rate limits.
         qps: calls per second and action, instead of the service's own limits.
         on_call: is told of every call once it is answered.
+        tls: serves HTTPS.
     """
 
     def __init__(
@@ -263,12 +265,16 @@ class LiveStandIn:
         wall: Callable[[], float] = time.time,
         qps: float | None = None,
         on_call: Callable[[Call], None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._clock, self.wall, self.qps, self._on_call = clock, wall, qps, on_call
         self.secrets: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
         self.reset()
         self._server = _Server(("127.0.0.1", port), _handler_for(self))
+        if tls:  # the handshake is the connection's own business: it must not hold up the next one
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._scheme = "https" if tls else "http"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -303,12 +309,12 @@ class LiveStandIn:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def environment(self) -> dict[str, str]:
         """What to export so that a client finds the stand-in, past any proxy, and is let in."""
-        spared = (os.environ.get("NO_PROXY", ""), self.url.removeprefix("http://"), "127.0.0.1")
+        spared = (os.environ.get("NO_PROXY", ""), self.url.removeprefix(f"{self._scheme}://"), "127.0.0.1")
         return {
             "REAPER_LIVE_ENDPOINT": self.url,
             "NO_PROXY": ",".join(filter(None, spared)),  # the SDK wants the port, others do not

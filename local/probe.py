@@ -165,7 +165,7 @@ class Probe:
             return
         key = f"probe/{self.stream_name}"
         try:
-            bucket = Bucket(place, HttpSession(1), 10.0, self._sleep, random.random)
+            bucket = Bucket(place, HttpSession(), 10.0, self._sleep, random.random)
             bucket.put(key, b"{}")
             seen = (bucket.get(key), [found for found, _ in bucket.keys("probe/") if found == key])
             bucket.delete(key)
