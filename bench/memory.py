@@ -17,7 +17,7 @@ def run(server: Server, *, quick: bool) -> Result:
         out.print(f"[dim]a delivery of {count:,} …[/]")
         ids = list(range(1, count + 1))
         server.reset({"room": range(1, count + 1)}, 1e9, 0.0)
-        environment = server.environment | {"REAPER_MAX_QPS": "100000"}
+        environment = server.environment | {"REAPER_MAX_QPS": "1000"}
         done = contender(environment, "bench.peers.ours", {"group": "room", "deliveries": [ids]})
         beyond = done["memory_kb"] - done["events_kb"]
         least = least or beyond

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -105,8 +106,8 @@ class Report:
     """
 
     results: dict[RecordTask, Result] = field(default_factory=dict)
-    latencies: list[float] = field(default_factory=list)
-    lags: list[float] = field(default_factory=list)
+    latencies: array[float] = field(default_factory=lambda: array("d"))
+    lags: array[float] = field(default_factory=lambda: array("d"))
     api_calls: int = 0
     throttled_calls: int = 0
     swept: list[RecordTask] = field(default_factory=list)

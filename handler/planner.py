@@ -163,18 +163,16 @@ class Planner:
             self._bury(rejected, [item.event.detail for item in rejected if isinstance(item.event, Rejection)])
         except LedgerError as error:
             return {item.number: [Part(None, _not_done(error))] for item in asked}
-        about: dict[RecordTask, list[Asked]] = {}
-        for item in asked:
-            for part in parts[item.number]:
+        decided: dict[RecordTask, Due | Result] = {}
+        for of_event in parts.values():  # in place: a delivery may name ten thousand tasks
+            for place, part in enumerate(of_event):
                 if part.task:
-                    about.setdefault(part.task, []).append(item)
-        decided = {task: self._decision(task, because) for task, because in about.items()}
-        return {
-            number: [Part(part.task, decided[part.task]) if part.task else part for part in of_event]
-            for number, of_event in parts.items()
-        }
+                    if part.task not in decided:
+                        decided[part.task] = self._decision(part.task, asked, parts)
+                    of_event[place] = Part(part.task, decided[part.task])
+        return parts
 
-    def _decision(self, task: RecordTask, asked: list[Asked]) -> Due | Result:
+    def _decision(self, task: RecordTask, asked: list[Asked], parts: Parts) -> Due | Result:
         """What all events together mean for one task: to be worked on now, or written down."""
         entry, due = self._entries.get(task), self._asserted.get(task)
         if due is not None:
@@ -187,7 +185,8 @@ class Planner:
             try:
                 self._ledger.write(entry)
             except LedgerRefused as error:
-                return self._refused(asked, error)
+                about = [item for item in asked if any(part.task == task for part in parts[item.number])]
+                return self._refused(about, error)
             except LedgerError as error:
                 return _not_done(error)
         detail = "its due time is not yet known" if entry.due_at is None else f"due at {_instant(entry.due_at)}"

@@ -248,8 +248,10 @@ class _Batch:
         self._to_unix = to_unix
         self._due, self._todo = due, iter(due)
         self._claimed: dict[RecordTask, Due] = {}
-        self._seen = {item.task for item in due}
-        self._calls: dict[RecordTask, int] = {}
+        self._seen = (
+            {item.task for item in due} if pointers is not None else set()
+        )  # only pointers may lead to one again
+        self._calls: dict[RecordTask, int] = {}  # of those that have no result yet
         self._blocked_by: Answer | None = None
         self._broken_by: Exception | None = None
         self._closed = False
@@ -376,6 +378,7 @@ class _Batch:
         with self._lock:
             if not self._closed:
                 self._report.results[due.task] = result
+                self._calls.pop(due.task, None)  # the result knows
                 if result.outcome in (Outcome.DELETED, Outcome.ALREADY_GONE):
                     self._report.lags.append(now + self._to_unix - due.due_at)
 
