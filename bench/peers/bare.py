@@ -1,6 +1,7 @@
 """No peer but a yardstick: a bare loop of CommonClient.call_json on as many threads as ours has, and nothing else."""
 
 import json
+import sys
 import threading
 from queue import Empty, SimpleQueue
 
@@ -34,4 +35,4 @@ def main_handler(event, context):
     for thread in threads:
         thread.join()
     for task_id in done:
-        print(json.dumps({"task_id": task_id, "ok": True}))
+        sys.stdout.write(json.dumps({"task_id": task_id, "ok": True}) + "\n")

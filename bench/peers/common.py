@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 from pydantic import BaseModel
 from tencentcloud.common import credential
@@ -34,4 +35,5 @@ def request_for(message):
 
 
 def log(message, error=None):
-    print(json.dumps({"task_id": message.task_id, "ok": error is None, "error": error and str(error)}))
+    line = json.dumps({"task_id": message.task_id, "ok": error is None, "error": error and str(error)})
+    sys.stdout.write(line + "\n")  # at once: several threads write
