@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check package check-deploy bench bench-cold format schema clean
+.PHONY: help demo test lint check package check-deploy bench bench-cold format schema clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -15,11 +15,12 @@ demo: $(VENV)/ready ## Play every sample event against a stand-in of the Live AP
 test: $(VENV)/ready ## Run the tests
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/ready ## What CI runs: format, lint, types, tests
+lint: $(VENV)/ready ## Check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) --no-print-directory test
+
+check: lint test ## Lint, and run the tests
 
 package: $(VENV)/ready ## Make build/ and dist/live-record-reaper.zip, to be deployed
 	@$(BIN)/python -m local.package

@@ -37,6 +37,7 @@ def test_what_cannot_finish_in_time_is_not_started(api: LiveStandIn, monkeypatch
     assert {(line["reason"], line["calls"]) for line in late} == {("out_of_time", 0)}
 
 
+@pytest.mark.slow
 def test_a_request_that_outlives_the_deadline_is_abandoned_and_changes_nothing(
     api: LiveStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

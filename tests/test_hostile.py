@@ -196,6 +196,7 @@ def test_a_flood_of_garbage_does_not_cost_its_memory(api: LiveStandIn) -> None:
     assert not api.state.recordings
 
 
+@pytest.mark.slow
 def test_redeliveries_of_a_batch_that_is_too_large_get_through_it(
     api: LiveStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ class Lives(RuleBasedStateMachine):
         assert not due & set(self.api.state.recordings), "a task was lost"
 
 
+@pytest.mark.slow
 def test_random_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     with CosStandIn(clock=clock) as cos, LiveStandIn(clock=clock, qps=100_000) as api:
