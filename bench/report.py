@@ -53,7 +53,7 @@ def markdown(table: Table) -> str:
 
 def block(name: str) -> re.Pattern[str]:
     """Where the README shows the table of this name: what lies between two comments."""
-    return re.compile(rf"(?<=<!-- bench: {name} -->\n)(?s:.*?)(?=\n<!-- end -->)")
+    return re.compile(rf"(?<=<!-- bench: {name} -->\n)[^<]*(?=\n<!-- end -->)")
 
 
 def keep(result: Result) -> None:
