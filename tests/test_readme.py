@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench import report
 from handler import messages
 from handler.error_codes import ErrorClass
 from handler.messages import TYPES
@@ -48,6 +50,12 @@ def test_every_setting_is_explained_with_its_default() -> None:
 
 def test_every_event_type_is_explained() -> None:
     assert [kind for kind in first_column("## The event contract") if kind in TYPES] == list(TYPES)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "bench").glob("*.json")), ids=lambda path: path.stem)
+def test_its_numbers_are_those_that_the_benchmark_printed(path: Path) -> None:
+    for name, table in json.loads(path.read_text(encoding="utf-8"))["tables"].items():
+        assert report.block(name).findall(README) == [report.markdown(table)]
 
 
 def test_the_python_producer_sends_what_the_contract_takes() -> None:
