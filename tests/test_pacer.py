@@ -156,8 +156,8 @@ def test_throttling_without_end_leaves_a_trickle(max_qps: float, trickle: float)
     assert pace.rate == pytest.approx(trickle)
 
 
-@pytest.mark.parametrize("instances", [2, 4, 8])
-def test_instances_that_know_nothing_of_each_other_end_with_equal_shares(instances: int) -> None:
+@pytest.mark.parametrize(("instances", "most_throttled"), [(2, 0.1), (4, 0.1), (8, 0.1), (16, 0.2)])
+def test_instances_that_know_nothing_of_each_other_end_with_equal_shares(instances: int, most_throttled: float) -> None:
     """A limit of 200 in any second, 50 ms away; they start one after the other; 20 s after the last it counts."""
     clock, chance = FakeClock(), random.Random(1)
     began = clock()
@@ -188,4 +188,4 @@ def test_instances_that_know_nothing_of_each_other_end_with_equal_shares(instanc
     jain = sum(answered) ** 2 / (instances * sum(count**2 for count in answered))
     assert jain > 0.9
     assert sum(answered) > 0.93 * 200 * seconds
-    assert throttled < 0.1 * sum(answered)
+    assert throttled < most_throttled * sum(answered)
