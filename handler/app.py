@@ -7,7 +7,7 @@ import random as random_module
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from handler import callbacks, planner, settling, triggers
 from handler.crew import Crew
@@ -20,6 +20,9 @@ from handler.reaper import Deadline, Reaper
 from handler.settings import Settings, SettingsError
 from handler.telemetry import Invocation
 from handler.triggers import Delivery, HttpRequest, Message
+
+if TYPE_CHECKING:
+    from handler.http_session import HttpSession
 
 Handler = Callable[[Any, Any], dict[str, Any]]
 Made = TypeVar("Made")
@@ -59,7 +62,7 @@ class _Instance:
         self._cold = True
         self._live = _Kept(LiveApi)
         self._reaper = _Kept(self._new_reaper)
-        self._session = _Kept(lambda make: make())
+        self._session = _Kept(_new_session)  # for the ledger: Live keeps its own
 
     def main_handler(self, event: Any, context: Any) -> dict[str, Any]:
         """Handles one event of any trigger. Returns the invocation line.
@@ -145,9 +148,9 @@ class _Instance:
     def _ledger(self, settings: Settings, deadline: Deadline) -> Ledger:
         if settings.ledger is None:
             return MemoryLedger()
-        from handler import cos_ledger, http_session  # heavy: only where a ledger is configured
+        from handler import cos_ledger  # heavy: only where a ledger is configured
 
-        session = self._session.made_for(http_session.HttpSession)
+        session = self._session.made_for()
         bucket = cos_ledger.Bucket(settings.ledger, session, deadline.request_timeout / 2, self._sleep, self._random)
         return cos_ledger.CosLedger(bucket, self._random)
 
@@ -193,6 +196,12 @@ class _Kept(Generic[Made]):
         if self._made is None or self._made[0] != what:
             self._made = (what, self._make(*what))
         return self._made[1]
+
+
+def _new_session() -> HttpSession:
+    from handler.http_session import HttpSession  # heavy, too
+
+    return HttpSession()
 
 
 def _redelivery_for(deferred: Counter[str]) -> RedeliveryNeeded | None:
