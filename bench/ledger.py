@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bench.report import Result, Table, out, show
-from bench.server import Server
+from bench.report import Result, Table, megabytes, out, show
+from bench.server import Server, Stats
 from bench.tasks import stream_of
 from bench.throughput import contender, steady
 from handler.cos_ledger import CosLedger
@@ -18,12 +18,15 @@ COS_LATENCY = 0.01  # seconds
 
 
 def run(server: Server, *, quick: bool) -> Result:
-    """10,000 registrations; 5,000 due out of 5,000, and out of 50,000."""
+    """10,000 registrations; 2,500 streams that end; 5,000 due out of 5,000, and out of 50,000."""
     scale = 10 if quick else 1
     rows: Table = {}
     count = 10_000 // scale
     out.print("[dim]taking in …[/]")
     rows[f"ours: taking in {count:,}"] = taking_in(server, count)
+    count //= 4
+    out.print("[dim]ending …[/]")
+    rows[f"ours: {count:,} stream-ends"] = ending(server, count)
     due = 5_000 // scale
     for stored in (due, 10 * due):
         out.print(f"[dim]sweeping {due:,} out of {stored:,} …[/]")
@@ -40,7 +43,19 @@ def taking_in(server: Server, count: int) -> dict[str, Any]:
         "type": "task-created", "fields": {"end_time": int(time.time()) + 86_400}, "limit_ms": 300_000,
     }  # fmt: skip
     done = contender(server.environment | {"REAPER_LEDGER": server.ledger}, "bench.peers.ours", asked)
-    return _row(count, done, server.stats().cos_requests, "–")
+    requests = server.stats().cos_requests
+    if done["raised"] or requests < 3 * count:
+        raise RuntimeError("not everything was taken in: this is no measurement")
+    return _row(count, done, requests, "–")
+
+
+def ending(server: Server, count: int) -> dict[str, Any]:
+    ids = list(range(1, count + 1))
+    server.reset({"room": range(1, count + 1)}, LIMIT, 0.03, COS_LATENCY)
+    server.store("reaper/", objects(0, count))
+    asked = {"group": "room", "deliveries": [ids[first : first + 1_000] for first in range(0, count, 1_000)]}
+    done = contender(server.environment | {"REAPER_LEDGER": server.ledger}, "bench.peers.ours", asked)
+    return _deleted(count, done, server.stats())
 
 
 def sweeping(server: Server, due: int, stored: int) -> dict[str, Any]:
@@ -49,12 +64,15 @@ def sweeping(server: Server, due: int, stored: int) -> dict[str, Any]:
     server.store("reaper/", objects(due, stored))
     asked = {"group": "room", "deliveries": [[]], "limit_ms": 300_000}
     done = contender(server.environment | {"REAPER_LEDGER": server.ledger}, "bench.peers.ours", asked)
-    stats = server.stats()
+    return _deleted(due, done, server.stats())
+
+
+def _deleted(count: int, done: dict[str, Any], stats: Stats) -> dict[str, Any]:
     if stats.left:
         raise RuntimeError(f"{len(stats.left)} are left")
     rate = steady([at for at, _, code in stats.calls if not code], done["worked"])
     share = f"{rate / LIMIT:.3f}"
-    return _row(due, done, stats.cos_requests, share)
+    return _row(count, done, stats.cos_requests, share)
 
 
 def objects(due: int, stored: int) -> dict[str, bytes]:
@@ -82,5 +100,5 @@ def _row(count: int, done: dict[str, Any], cos_requests: int, share: str) -> dic
         "of the limit": share,
         "COS requests/task": round(cos_requests / count, 2),
         "CPU ms/task": round(done["cpu"] * 1000 / count, 2),
-        "peak MB": round(done["memory_kb"] / 1000, 1),
+        "peak MB": megabytes(done["memory_kb"]),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report import Result, Table, out, show
+from bench.report import Result, Table, megabytes, out, show
 from bench.server import Server
 from bench.throughput import contender
 
@@ -19,13 +19,15 @@ def run(server: Server, *, quick: bool) -> Result:
         server.reset({"room": range(1, count + 1)}, 1e9, 0.0)
         environment = server.environment | {"REAPER_MAX_QPS": "1000"}
         done = contender(environment, "bench.peers.ours", {"group": "room", "deliveries": [ids]})
+        if server.stats().left or done["raised"]:
+            raise RuntimeError("not everything was deleted: this is no measurement")
         beyond = done["memory_kb"] - done["events_kb"]
         least = least or beyond
         rows[f"ours: {count:,} messages"] = {
-            "peak MB": round(done["memory_kb"] / 1000, 1),
-            "the event itself": round(done["events_kb"] / 1000, 1),
-            "beyond the event": round(beyond / 1000, 1),
-            f"of that of {SMALL}": round(beyond / least, 2),
+            "peak MB": megabytes(done["memory_kb"]),
+            "the event itself": megabytes(done["events_kb"]),
+            "beyond the event": megabytes(beyond),
+            f"of what is beyond with {SMALL}": round(beyond / least, 2),
         }
     show("Memory of one delivery", rows)
     return Result("memory", {"memory": rows})

@@ -30,6 +30,11 @@ class Result(NamedTuple):
     details: Any = None
 
 
+def megabytes(kibibytes: float) -> float:
+    """What the kernel calls kB, in MB."""
+    return round(kibibytes * 1024 / 1e6, 1)
+
+
 def show(title: str, table: Table) -> None:
     """Prints a table; our rows in bold."""
     shown = Shown(title=title, title_justify="left", box=None, pad_edge=False)
@@ -63,13 +68,14 @@ def keep(result: Result) -> None:
     Raises:
         ValueError: the README has no place for a table.
     """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    on = {"python": platform.python_version(), "cores": os.cpu_count()}
-    kept = json.dumps({**on, "tables": result.tables, "details": result.details}, indent=2, ensure_ascii=False)
-    (FOLDER / f"{result.name}.json").write_text(kept + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     for name, table in result.tables.items():
         text, places = block(name).subn(lambda _, table=table: markdown(table), text)  # type: ignore[misc]
         if places != 1:
             raise ValueError(f"README.md has {places} places for the table {name!r}, not one")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    on = {"python": platform.python_version(), "cores": os.cpu_count()}
+    kept = json.dumps({**on, "tables": result.tables, "details": result.details}, indent=2, ensure_ascii=False)
+    (FOLDER / f"{result.name}.json").write_text(kept + "\n", encoding="utf-8")
     README.write_text(text, encoding="utf-8")
+    out.print(f"[dim]written: docs/bench/{result.name}.json, and its tables in README.md[/]\n")

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from bench import cost
-from bench.report import FOLDER, Result, Table, out, show
+from bench.report import FOLDER, Result, Table, megabytes, out, show
 from bench.server import Server
 
 LIMIT = 200
@@ -19,6 +19,7 @@ TIMEOUT = 180
 UNSETTLED_SECONDS = 1.0
 CONTENDERS = {
     "ours": "bench.peers.ours",
+    "threads and a limiter of one's own": "bench.peers.limiter",
     "SDK's async client, semaphore": "bench.peers.async_sdk",
     "threads and StandardRetryer": "bench.peers.threads",
     "Powertools' batch processor": "bench.peers.powertools",
@@ -78,7 +79,7 @@ def run(server: Server, *, quick: bool) -> Result:
 
 def _together(*rows: dict[str, Any]) -> dict[str, Any]:
     """One contender's rows at all latencies in one."""
-    headings = ("tasks/s", "of the limit", "throttled", "left", "misreported", "CPU ms/task", "peak MB")
+    headings = ("tasks", "tasks/s", "of the limit", "throttled", "left", "misreported", "CPU ms/task", "peak MB")
     return {heading: " · ".join(str(row[heading]) for row in rows) for heading in headings}
 
 
@@ -120,7 +121,7 @@ def one(server: Server, setting: Setting, module: str) -> dict[str, Any]:
         "left": len(stats.left),
         "misreported": f"{misreported} ({misreported / count:.0%})",
         "CPU ms/task": round(done["cpu"] * 1000 / max(1, len(gone)), 2),
-        "peak MB": round(done["memory_kb"] / 1000, 1),
+        "peak MB": megabytes(done["memory_kb"]),
         "raised": done["raised"],
     }
 
@@ -155,6 +156,6 @@ def draw(result: Result, charts: ModuleType) -> None:
     panels = {
         "tasks/s at 30 ms": {name: row["tasks/s"] for name, row in near.items()},
         "tasks/s at 100 ms": {name: row["tasks/s"] for name, row in far.items()},
-        "CPU ms per task": {name: row["CPU ms/task"] for name, row in near.items()},
+        "CPU ms per task, at 30 ms": {name: row["CPU ms/task"] for name, row in near.items()},
     }
     charts.bars(FOLDER / "throughput.png", f"Deleting at an API that allows {LIMIT} a second", panels)

@@ -58,6 +58,7 @@ class HttpSession:
             request.prepare_auth(auth, url)
         response = self._adapter.send(request, stream, timeout, proxies=proxies)
         if 300 <= response.status_code < 400:  # the SDK of COS takes it for success
+            response.close()
             raise HTTPError(f"HTTP {response.status_code}: a redirect is no answer")
         if not stream:
             response.content  # noqa: B018  reads the body, so that the connection is free for the next request
@@ -74,9 +75,13 @@ class _Adapter(HTTPAdapter):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https":
-            with _LOADING:
-                tls["ssl_context"] = _certificates()
+            tls["ssl_context"] = _certificates()
         return host, tls
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        if proxy.lower().startswith("https"):
+            options["proxy_ssl_context"] = _certificates()
+        return super().proxy_manager_for(proxy, **options)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Would load them once more; the context of the connection verifies."""
@@ -85,8 +90,13 @@ class _Adapter(HTTPAdapter):
 _LOADING = threading.Lock()
 
 
-@cache
 def _certificates() -> SSLContext:
+    with _LOADING:
+        return _load()
+
+
+@cache
+def _load() -> SSLContext:
     context = create_urllib3_context()  # verifies certificate and host name
     context.load_verify_locations(certifi.where())
     return context

@@ -24,7 +24,7 @@ JUDGED_SECONDS = 1.0  # the API counts by the second
 CUT = 2.0  # times the share that was throttled: the greater, the fewer are throttled before rates are in balance …
 MOST_EXTRA_CUT = 0.1  # … but hardly more than the share itself where many are, as when an instance joins
 RISE = 0.015  # of the ceiling, times one plus the square of …
-RISE_GROWS_SECONDS = 2.0  # … the time without a refusal, in units of this
+RISE_GROWS_SECONDS = 2.0  # … the time of work without a refusal, in units of this
 SLOWEST = 1.0  # requests/s that throttling cannot push below, unless the ceiling is lower
 
 
@@ -38,8 +38,9 @@ class Pacer:
         self._next = 0.0
         # A second's worth of requests: what is caught up must not push any second above the ceiling.
         self._sent: deque[float] = deque(maxlen=max(1, int(min(round(self.ceiling), max_qps, MOST_REMEMBERED))))
-        self._judged_at = self._refused_at = self._first_answer_at = clock()
+        self._cut_at = self._first_answer_at = self._last_answer_at = clock()
         self._answers = self._refusals = 0
+        self._calm = 0.0  # seconds of work without a refusal
         self._clock, self._sleep = clock, sleep
         self._turn = threading.Lock()
         self._feedback = threading.Lock()
@@ -81,19 +82,22 @@ class Pacer:
 
     def _judge(self, sent_at: float, throttled: bool) -> None:
         with self._feedback:
-            if sent_at < self._judged_at:
+            if sent_at < self._cut_at:
                 return  # it left at the rate before
             now = self._clock()
-            if not self._answers:
-                self._first_answer_at = now  # a pause is no time in which anything could have been refused
+            paused = now - self._last_answer_at > max(IDLE_SECONDS, 2 / self._rate)
+            if paused or not self._answers:  # a pause is no time in which anything could have been refused
+                self._first_answer_at, self._answers, self._refusals = now, 0, 0
+            self._last_answer_at = now
             self._answers += 1
             self._refusals += throttled
-            if now < self._first_answer_at + JUDGED_SECONDS:
+            seconds = now - self._first_answer_at
+            if seconds < JUDGED_SECONDS:
                 return
             share = self._refusals / self._answers
-            if share:
-                self._refused_at = now
-            rise = RISE * self.ceiling * (1 + ((now - self._refused_at) / RISE_GROWS_SECONDS) ** 2)
+            self._calm = 0.0 if share else self._calm + seconds
+            self._cut_at = now if share else self._cut_at
+            rise = RISE * self.ceiling * (1 + (self._calm / RISE_GROWS_SECONDS) ** 2)
             kept = max(0.0, 1 - min(CUT * share, share + MOST_EXTRA_CUT))
             self._rate = min(self.ceiling, max(self._floor, self._rate * kept + rise))
-            self._judged_at, self._answers, self._refusals = now, 0, 0
+            self._answers = 0

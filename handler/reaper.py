@@ -367,7 +367,7 @@ class _Batch:
             if answer.sent:
                 self._report.latencies.append(latency)
             else:
-                self._calls[task] -= 1
+                self._calls[task] = self._calls.get(task, 1) - 1  # another thread may have come to its result
                 self._report.api_calls -= 1
             self._report.throttled_calls += answer.error_class is ErrorClass.THROTTLED
             if answer.error_class is ErrorClass.BLOCKED:
@@ -376,7 +376,7 @@ class _Batch:
 
     def finish(self, due: Due, result: Result, now: float) -> None:
         with self._lock:
-            if not self._closed:
+            if not self._closed and self._claimed.get(due.task, due) is due:
                 self._report.results[due.task] = result
                 self._calls.pop(due.task, None)  # the result knows
                 if result.outcome in (Outcome.DELETED, Outcome.ALREADY_GONE):

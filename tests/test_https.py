@@ -59,9 +59,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return Context(ssl.PROTOCOL_TLS_CLIENT)
 
     monkeypatch.setattr(http_session, "create_urllib3_context", create)
-    http_session._certificates.cache_clear()
+    http_session._load.cache_clear()
     yield files
-    http_session._certificates.cache_clear()
+    http_session._load.cache_clear()
 
 
 def trust(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +91,14 @@ def test_who_cannot_prove_to_be_the_api_is_sent_nothing(
         use(api, monkeypatch)
         done = run(stream_end(), None, handler_without_waiting())
         assert done.outcomes == [("deferred", "transient")]
+        assert "certificate verify failed" in done.tasks[0]["detail"]
+        assert not api.headers
+
+
+def test_the_context_that_is_deployed_verifies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with serving(made(tmp_path, LOCAL)) as api:
+        use(api, monkeypatch)
+        done = run(stream_end(), None, handler_without_waiting())
         assert "certificate verify failed" in done.tasks[0]["detail"]
         assert not api.headers
 

@@ -94,8 +94,7 @@ def second(pace: Pacer, clock: FakeClock, throttled: int, answered: int) -> None
     """A second in which so many requests are answered so."""
     sent_at = clock()
     for number in range(throttled + answered):
-        if number == throttled + answered - 1:
-            clock.now += 1.01
+        clock.now += 1.01 / (throttled + answered - 1) if number else 0
         (pace.throttled if number < throttled else pace.answered)(sent_at)
 
 
@@ -109,7 +108,6 @@ def test_throttling_cuts_the_rate_by_twice_its_share_and_hardly_more_than_the_sh
     full = pace.rate
     second(pace, clock, throttled=0, answered=100)
     assert pace.rate == full
-    pace.throttled(clock() - 1.5)  # it left before the last second was judged
     second(pace, clock, throttled, answered=100 - throttled)
     assert pace.rate == pytest.approx(full * (kept + RISE), rel=0.01)
 
@@ -138,6 +136,38 @@ def test_a_stray_refusal_is_made_up_for_within_two_seconds() -> None:
     assert pace.rate == full
 
 
+def test_what_left_before_a_cut_is_not_held_against_the_rate_after_it() -> None:
+    pace, clock = pacer(200)
+    before = clock()
+    second(pace, clock, throttled=50, answered=50)
+    cut = pace.rate
+    for _ in range(100):
+        clock.now += 0.02
+        pace.throttled(before)
+    assert pace.rate == cut
+
+
+def test_refusals_that_come_late_count_all_the_same() -> None:
+    """A limit of 100 in any second; answers take 50 ms, refusals 1.2 s."""
+    pace, clock = pacer(200)
+    began, sent_late, happenings = clock(), 0, [(clock(), "send", 0.0)]
+    window: deque[float] = deque()
+    while clock() < began + 60:
+        clock.now, what, sent_at = heapq.heappop(happenings)
+        if what == "send":
+            sent_late += clock() > began + 30
+            while window and window[0] <= clock() - 1:
+                window.popleft()
+            let_in = len(window) < 100
+            window.extend([clock()] if let_in else [])
+            answer = (clock() + 0.05, "answered", clock()) if let_in else (clock() + 1.2, "throttled", clock())
+            heapq.heappush(happenings, answer)
+            heapq.heappush(happenings, (clock() + 1 / pace.rate, "send", 0.0))
+        else:
+            (pace.answered if what == "answered" else pace.throttled)(sent_at)
+    assert 80 < sent_late / 30 < 115
+
+
 def test_one_refusal_after_a_pause_is_not_a_second_in_which_all_were_refused() -> None:
     pace, clock = pacer(200)
     full = pace.rate
@@ -146,6 +176,18 @@ def test_one_refusal_after_a_pause_is_not_a_second_in_which_all_were_refused() -
     assert pace.rate == full
     second(pace, clock, throttled=0, answered=99)
     assert pace.rate > 0.97 * full
+
+
+def test_what_was_learned_outlives_a_pause() -> None:
+    pace, clock = pacer(200)
+    second(pace, clock, throttled=60, answered=40)
+    cut = pace.rate
+    pace.answered(clock())
+    clock.now += 600
+    pace.answered(clock())
+    assert pace.rate == cut
+    second(pace, clock, throttled=0, answered=40)
+    assert pace.rate < cut + 2 * RISE * pace.ceiling
 
 
 @pytest.mark.parametrize(("max_qps", "trickle"), [(0.5, 0.49), (10, 1.0), (200, 2.94)])

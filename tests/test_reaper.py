@@ -10,9 +10,9 @@ import pytest
 
 from handler.crew import Crew
 from handler.error_codes import ErrorClass
-from handler.ledger import Due
+from handler.ledger import Due, Entry, Pointer
 from handler.live import Answer
-from handler.model import Outcome, Reason, RecordTask, Report
+from handler.model import Outcome, Reason, RecordTask, Report, Result
 from handler.pacer import Pacer
 from handler.reaper import Deadline, Reaper, Retry, Work
 
@@ -186,3 +186,37 @@ def test_waits_are_full_jitter_below_a_doubling_bound(tried: int, bound: float) 
     retry = Retry(tries=3, first=0.25, most=4.0)
     for share in (0.0, 0.5, 1.0):
         assert retry.wait(tried, iter([share]).__next__) == share * bound
+
+
+def test_a_look_that_was_outdone_does_not_change_the_result() -> None:
+    """Two pointers lead to one task: a hint, whose look hangs, and an assertion, which deletes."""
+    deleted, looking = threading.Event(), threading.Event()
+
+    class Outdone:
+        def delete(self, _: RecordTask) -> Answer:
+            return Answer(request_id="r")
+
+        def is_live(self, *_: str) -> Answer:
+            looking.set()
+            assert deleted.wait(5)
+            time.sleep(0.05)
+            return Answer(ErrorClass.BLOCKED, "NoCredentials", "none", sent=False)
+
+    task, now = RecordTask("room-1", 1), time.time()
+    entry = Entry(task, domain_name="d", app_name="a", look_at=now - 9)
+
+    def claim(pointer: Pointer) -> Due:
+        if pointer.key == "hint":
+            return Due(task, now - 9, entry, look=True)
+        assert looking.wait(5)
+        return Due(task, now - 9, entry)
+
+    def settle(_: Due, result: Result) -> Result:
+        deleted.set()
+        return result
+
+    reaper = Reaper(Pacer(200, time.monotonic, time.sleep), Crew(), time.monotonic, time.sleep, lambda: 0.0)
+    pointers = iter([Pointer("hint", now - 9, now - 9), Pointer("assertion", now - 9, now - 9)])
+    work = Work([], settle, pointers, claim, lambda _: True)
+    report = reaper.work_off(work, Outdone, now, Deadline.after(time.monotonic(), 20), 2)
+    assert report.results[task].outcome is Outcome.DELETED

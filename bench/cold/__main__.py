@@ -24,6 +24,7 @@ from local.live_api import LiveStandIn
 
 HERE = Path(__file__).parent
 ROUNDS = 25
+_QUICK = os.environ.get("QUICK", "") not in ("", "0")
 QUICK_ROUNDS = 5
 STREAM, TASK = "room-1", 1
 LIVE = "tencentcloud-sdk-python-live==3.1.195"
@@ -60,7 +61,7 @@ class Cost(NamedTuple):
 
 def main() -> int:
     """Measures, prints a table, and writes JSON and a chart; returns the exit status."""
-    rounds = QUICK_ROUNDS if os.environ.get("QUICK") else ROUNDS
+    rounds = QUICK_ROUNDS if _QUICK else ROUNDS
     version = package.RUNTIME if package.python(package.RUNTIME) else f"{sys.version_info[0]}.{sys.version_info[1]}"
     interpreter = package.python(version)
     assert interpreter
@@ -92,7 +93,9 @@ def made(version: str, ledger: str) -> Iterator[list[Contender]]:
             Contender("floor: imports, one call", floor, {}),
             Contender("floor, and one model", floor, {"BENCH_MODEL": "1"}),
             Contender("tutorial: LiveClient", peer(root, "tutorial", version), {}),
+            Contender("tutorial, compiled", with_compiled(root, "tutorial", version), {}),
             Contender("Powertools, LiveClient", peer(root, "powertools", version, "aws-lambda-powertools"), {}),
+            Contender("Powertools, compiled", with_compiled(root, "powertools", version), {}),
         ]
 
 
@@ -108,6 +111,14 @@ def peer(root: Path, name: str, version: str, *more: str) -> Path:
         check=True,
     )  # fmt: skip
     shutil.copy(HERE / f"{name}.py", folder / "index.py")
+    return folder
+
+
+def with_compiled(root: Path, name: str, version: str) -> Path:
+    """The same with compiled files that fit, as if the platform kept the dates of what it unpacks."""
+    folder = root / f"{name}-compiled"
+    shutil.copytree(root / name, folder)
+    subprocess.run([package.python(version) or "", "-m", "compileall", "-q", str(folder)], check=True)
     return folder
 
 
@@ -144,7 +155,7 @@ def report(least: dict[str, Cost], version: str, rounds: int) -> None:
         for name, cost in least.items()
     }
     show(f"A cold start until the first deletion is answered, Python {version}: the least of {rounds} runs", table)
-    if os.environ.get("QUICK"):
+    if _QUICK:
         return
     keep(Result("cold", {"cold": table}, {"python": version, "rounds": rounds}))
     panels = {

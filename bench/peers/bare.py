@@ -10,7 +10,6 @@ from tencentcloud.common.common_client import CommonClient
 from bench.peers.common import profile, who
 
 THREADS = 32
-clients = threading.local()
 
 
 def main_handler(event, context):
