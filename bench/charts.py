@@ -19,8 +19,8 @@ def bars(path: Path, title: str, panels: dict[str, dict[str, float]]) -> None:
     rows = len(next(iter(panels.values())))
     figure, axes = plt.subplots(1, len(panels), figsize=(10, 0.45 * rows + 1.2), sharey=True, layout="constrained")
     for axis, (quantity, values) in zip(axes, panels.items(), strict=True):
-        names = list(values)
-        drawn = axis.barh(names, values.values(), color=[BLUE if name.startswith(OURS) else GREY for name in names])
+        colours = [BLUE if name.startswith(OURS) else GREY for name in values]
+        drawn = axis.barh(list(map(_called, values)), values.values(), color=colours)
         axis.bar_label(drawn, fmt="{:.3g}", padding=3)
         axis.set_title(quantity, fontsize=10, loc="left")
         axis.invert_yaxis() if axis is axes[0] else None
@@ -41,12 +41,17 @@ def rates(path: Path, title: str, panels: dict[str, dict[str, list[float]]]) -> 
             axis.plot(curve, color=BLUE, alpha=0.6, linewidth=1)
         axis.plot([sum(second) for second in zip(*smooth.values(), strict=True)], color="black", linewidth=1.4)
         axis.axhline(200, color="#c0392b", linewidth=0.8, linestyle=":")
-        axis.set_title(name, fontsize=10, loc="left")
+        axis.set_title(_called(name), fontsize=10, loc="left")
         axis.set_xlabel("s", fontsize=8)
+        axis.set_ylabel("let in per second (mean of 3 s)" if axis.get_subplotspec().is_first_col() else "", fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title + "  (black: together; dotted: the limit)", x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _called(name: str) -> str:
+    return name.replace(OURS, "this function", 1) if name.startswith(OURS) else name
 
 
 def _smooth(curve: list[float], seconds: int = 3) -> list[float]:
@@ -67,12 +72,15 @@ def day(path: Path, rows: dict[str, dict[str, float]], curves: dict[str, dict[st
     line.annotate(f"quota: {quota:,} a day", (0.2, quota), xytext=(0, 4), textcoords="offset points", color="#c0392b")
     line.set_title("tasks that count against the quota, by the hour of the day", fontsize=10, loc="left")
     line.set_ylim(0, quota * 1.15)
+    line.set_xlim(0, 24)
+    line.set_xticks(range(0, 25, 4))
     line.spines[["top", "right"]].set_visible(False)
-    names = ["recordings refused", "hours recorded by accident"]
+    names = ["recordings refused", "hours recorded\nby accident"]
     for offset, (name, colour) in enumerate((("without", GREY), ("ours", BLUE))):
         values = [rows[name]["refused"], rows[name]["recorded by accident, h"]]
         drawn = bar.barh([place + 0.35 * offset for place in (0, 1)], values, height=0.33, color=colour)
         bar.bar_label(drawn, fmt="{:,.0f}", padding=3)
+    bar.set_title("grey: without; blue: with live-record-reaper", fontsize=10, loc="left")
     bar.set_yticks([0.17, 1.17], names)
     bar.invert_yaxis()
     bar.set_xticks([])
