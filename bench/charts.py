@@ -21,7 +21,7 @@ def bars(path: Path, title: str, panels: dict[str, dict[str, float]]) -> None:
     for axis, (quantity, values) in zip(axes, panels.items(), strict=True):
         colours = [BLUE if name.startswith(OURS) else GREY for name in values]
         drawn = axis.barh(list(map(_called, values)), values.values(), color=colours)
-        axis.bar_label(drawn, fmt="{:.3g}", padding=3)
+        axis.bar_label(drawn, fmt=_short, padding=3)
         axis.set_title(quantity, fontsize=10, loc="left")
         axis.invert_yaxis() if axis is axes[0] else None
         axis.spines[["top", "right", "bottom"]].set_visible(False)
@@ -48,6 +48,10 @@ def rates(path: Path, title: str, panels: dict[str, dict[str, list[float]]]) -> 
     figure.suptitle(title + "  (black: together; dotted: the limit)", x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _called(name: str) -> str:
