@@ -78,11 +78,11 @@ def test_threads_and_connections_survive_from_one_invocation_to_the_next(api: Li
     handler = build()
     events = [ckafka(*(stream_end(task_id=first + step) for step in range(10))) for first in (1, 11, 21, 31)]
     run(events[0], None, handler)
-    threads, connections = reaper_threads(), len(api.connections)
+    threads = reaper_threads()
     for event in events[1:]:
         assert run(event, None, handler).invocation["deleted"] == 10
     assert reaper_threads() <= threads + 2
-    assert len(api.connections) <= connections + 2
+    assert len(api.connections) <= 10  # as many threads at once: they share a pool
 
 
 def reaper_threads() -> int:
