@@ -24,7 +24,7 @@ SHARE = 0.8  # of an equal part: a newcomer has arrived
 
 def run(server: Server, *, quick: bool) -> Result:
     """1, 2, 4 and 8 instances; they begin one after the other, and at the end the first leaves."""
-    counts, apart, settling = ((2,), 2.0, 8.0) if quick else ((1, 2, 4, 8), 4.0, 25.0)
+    counts, apart, settling = ((2,), 1.0, 6.0) if quick else ((1, 2, 4, 8), 4.0, 25.0)
     rows: Table = {}
     curves: dict[str, dict[str, list[float]]] = {}
     for count in counts:

@@ -19,7 +19,7 @@ COS_LATENCY = 0.01  # seconds
 
 def run(server: Server, *, quick: bool) -> Result:
     """10,000 registrations; 2,500 streams that end; 5,000 due out of 5,000, and out of 50,000."""
-    scale = 10 if quick else 1
+    scale = 20 if quick else 1
     rows: Table = {}
     count = 10_000 // scale
     out.print("[dim]taking in …[/]")

@@ -52,8 +52,8 @@ FULL = (
     Setting("no limit, 30 ms", 0, 0.03, tasks=4_000, peers=2_000, sequential=300),
 )
 QUICK = (
-    Setting("200/s, 30 ms", LIMIT, 0.03, tasks=1_000, peers=300, sequential=40),
-    Setting("no limit, 30 ms", 0, 0.03, tasks=1_000, peers=300, sequential=40),
+    Setting("200/s, 30 ms", LIMIT, 0.03, tasks=600, peers=220, sequential=20),
+    Setting("no limit, 30 ms", 0, 0.03, tasks=600, peers=220, sequential=20),
 )
 
 
