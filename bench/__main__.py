@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -29,16 +28,15 @@ def main(arguments: list[str]) -> int:
     for name in names:
         if name not in PARTS:
             parser.error(f"no such part: {name}; there are {', '.join(PARTS)}")
-    quick = os.environ.get("QUICK", "") not in ("", "0")
-    if quick:
+    if report.QUICK:
         report.out.print("[bold]QUICK: too few and too short to be more than a hint; nothing is written[/]\n")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no contender is left behind
     began = time.monotonic()
     with Server() as server:
         for name in names or PARTS:
             run, draw = PARTS[name]
-            result = run(server, quick=quick)
-            if not quick:
+            result = run(server, quick=report.QUICK)
+            if not report.QUICK:
                 report.keep(result)
                 if draw:
                     from bench import charts  # takes a second, and only where something is drawn

@@ -16,6 +16,7 @@ from rich.table import Table as Shown
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "bench"
 README = ROOT / "README.md"
+QUICK = os.environ.get("QUICK", "") not in ("", "0")
 OURS = "ours"  # how the names of our rows begin
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 

@@ -248,9 +248,8 @@ class _Batch:
         self._to_unix = to_unix
         self._due, self._todo = due, iter(due)
         self._claimed: dict[RecordTask, Due] = {}
-        self._seen = (
-            {item.task for item in due} if pointers is not None else set()
-        )  # only pointers may lead to one again
+        # Only pointers may lead to a task again.
+        self._seen = {item.task for item in due} if pointers is not None else set()
         self._calls: dict[RecordTask, int] = {}  # of those that have no result yet
         self._blocked_by: Answer | None = None
         self._broken_by: Exception | None = None

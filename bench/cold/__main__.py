@@ -17,14 +17,13 @@ from typing import NamedTuple
 from rich.progress import track
 
 from bench.charts import bars
-from bench.report import FOLDER, Result, Table, keep, out, show
+from bench.report import FOLDER, QUICK, Result, Table, keep, out, show
 from local import package
 from local.cos import CosStandIn
 from local.live_api import LiveStandIn
 
 HERE = Path(__file__).parent
 ROUNDS = 25
-_QUICK = os.environ.get("QUICK", "") not in ("", "0")
 QUICK_ROUNDS = 5
 STREAM, TASK = "room-1", 1
 LIVE = "tencentcloud-sdk-python-live==3.1.195"
@@ -61,7 +60,7 @@ class Cost(NamedTuple):
 
 def main() -> int:
     """Measures, prints a table, and writes JSON and a chart; returns the exit status."""
-    rounds = QUICK_ROUNDS if _QUICK else ROUNDS
+    rounds = QUICK_ROUNDS if QUICK else ROUNDS
     version = package.RUNTIME if package.python(package.RUNTIME) else f"{sys.version_info[0]}.{sys.version_info[1]}"
     interpreter = package.python(version)
     assert interpreter
@@ -155,7 +154,7 @@ def report(least: dict[str, Cost], version: str, rounds: int) -> None:
         for name, cost in least.items()
     }
     show(f"A cold start until the first deletion is answered, Python {version}: the least of {rounds} runs", table)
-    if _QUICK:
+    if QUICK:
         return
     keep(Result("cold", {"cold": table}, {"python": version, "rounds": rounds}))
     panels = {
