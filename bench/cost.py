@@ -8,7 +8,8 @@ SIZES_MB = (128, *range(256, 3_072 + 128, 128))  # the sizes that SCF offers (58
 SPARE = 1.25  # times the peak that was measured: nobody configures a function to the megabyte
 ASSUMED = (
     "Assumed: what is billed is time × configured memory, the smallest size from 128 MB on that leaves a quarter "
-    "above the peak; up to 1,000 messages a delivery, at 30 ms; redeliveries included, cold starts not; CPU as of this machine."
+    "above the peak; up to 1,000 messages a delivery, at 30 ms; redeliveries included, cold starts not; CPU as of this "
+    "machine."
 )
 
 
