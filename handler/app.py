@@ -148,10 +148,10 @@ class _Instance:
     def _ledger(self, settings: Settings, deadline: Deadline) -> Ledger:
         if settings.ledger is None:
             return MemoryLedger()
-        from handler import cos_ledger  # heavy: only where a ledger is configured
+        from handler import cos_bucket, cos_ledger  # heavy: only where a ledger is configured
 
         session = self._session.made_for()
-        bucket = cos_ledger.Bucket(settings.ledger, session, deadline.request_timeout / 2, self._sleep, self._random)
+        bucket = cos_bucket.Bucket(settings.ledger, session, deadline.request_timeout / 2, self._sleep, self._random)
         return cos_ledger.CosLedger(bucket, self._random)
 
     def _decide(

@@ -51,6 +51,7 @@ class Reason(str, Enum):
     STREAM_NOT_ALLOWED = "stream_not_allowed"
     # scheduled
     STREAM_IS_LIVE = "stream_is_live"
+    EARLIER_TIME_KEPT = "earlier_time_kept"
     # planned
     DRY_RUN = "dry_run"
     # rejected
@@ -66,6 +67,7 @@ class Reason(str, Enum):
     MISSING_FIELD = "missing_field"
     INVALID_FIELD = "invalid_field"
     CONFLICTING_FIELDS = "conflicting_fields"
+    UNKNOWN_FIELD = "unknown_field"
 
 
 PROBLEMS = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.DEFERRED})
@@ -83,7 +85,8 @@ class Result(NamedTuple):
 
     ``detail`` is the sentence for a person. ``calls`` counts the Live requests of this invocation for
     this task, ``latency_ms`` is the time that they took together; both are None where no request
-    belongs to the line. ``kept``: the ledger holds what is deferred.
+    belongs to the line. ``kept``: the ledger holds what is deferred. ``traceback``: where a bug in this function
+    was, as one string without values.
     """
 
     outcome: Outcome
@@ -95,6 +98,7 @@ class Result(NamedTuple):
     latency_ms: float | None = None
     live_request_id: str | None = None
     kept: bool = False
+    traceback: str | None = None
 
 
 @dataclass(eq=False, repr=False, slots=True)

@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from handler.cos_ledger import Bucket, CosLedger, entry_of, fields_of
+from handler.cos_bucket import Bucket
+from handler.cos_ledger import CosLedger, entry_of, fields_of
 from handler.credentials import VARIABLES
 from handler.http_session import HttpSession
 from handler.ledger import Entry, LedgerError, LedgerRefused

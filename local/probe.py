@@ -27,7 +27,7 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 
-from handler.cos_ledger import Bucket
+from handler.cos_bucket import Bucket
 from handler.credentials import VARIABLES, NoCredentials, RoleCredentials, without_secrets
 from handler.error_codes import UNREADABLE_ANSWER, classify
 from handler.http_session import HttpSession
@@ -157,7 +157,7 @@ class Probe:
     def _ledger(self) -> None:
         place = self._settings.ledger
         finding = Finding(
-            "writing, reading, listing and deleting below the ledger's prefix", OK, "handler/cos_ledger.py"
+            "writing, reading, listing and deleting below the ledger's prefix", OK, "handler/cos_bucket.py"
         )
         self.findings.append(finding)
         if place is None:
