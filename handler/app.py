@@ -63,6 +63,7 @@ class _Instance:
         self._live = _Kept(LiveApi)
         self._reaper = _Kept(self._new_reaper)
         self._session = _Kept(_new_session)  # for the ledger: Live keeps its own
+        self._others = settling.HourlyLines()
 
     def main_handler(self, event: Any, context: Any) -> dict[str, Any]:
         """Handles one event of any trigger. Returns the invocation line.
@@ -177,7 +178,7 @@ class _Instance:
             return Report()
         live = self._live.made_for(settings.live_endpoint, deadline.request_timeout)
         reaper = self._reaper.made_for(settings)
-        work = settling.work(due, sweeps, self._clock, settings, ledger)
+        work = settling.work(due, sweeps, self._clock, settings, ledger, self._others)
         return reaper.work_off(work, live.client, self._clock(), deadline, settings.concurrency)
 
     def _new_reaper(self, settings: Settings) -> Reaper:

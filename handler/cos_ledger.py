@@ -2,8 +2,11 @@
 
     tasks/<h>/<task_id>.json             the truth about one task
     due/<minute>/<h>/<task_id>-<nonce>   a pointer, so that "what is due?" lists only what is due
-    dead/<day>/<h>-<task_id>.json        a dead letter: every error, and the message
+    dead/<day>/<h>-<task_id>-<life>.json a dead letter: every error, and the message
     dead/<day>/message-<hash>.json       a rejected message, whole
+
+``<life>`` is a hash of the task, when it became known, its first failure and its message: a task that is registered
+anew, or requeued, gets another letter, and the same one is written again after a crash.
 
 ``<h>`` is the first 32 hex digits of the stream name's SHA-256: COS limits keys to 850 bytes and
 discourages characters that names may have. COS has no compare-and-swap to rely on, and its listings
@@ -30,7 +33,7 @@ from typing import Any
 
 from handler.cos_bucket import DETAIL_CHARACTERS, Bucket
 from handler.ledger import Entry, Failure, LedgerRefused, Pointer
-from handler.model import RecordTask, Result
+from handler.model import RecordTask, Result, content_digest
 
 STALE_AFTER_SECONDS = 1_200.0  # a function runs for 900 s at most (583/11637)
 LATEST = 1e11  # seconds: no moment that a calendar can write is later
@@ -112,6 +115,10 @@ class CosLedger:
     # -- dead letters
 
     def bury(self, entry: Entry, result: Result, now: float) -> None:
+        self.put_letter(entry, result, now)
+        self.settle(entry)
+
+    def put_letter(self, entry: Entry, result: Result, now: float) -> None:
         letter = {
             "stream_name": entry.task.stream_name,
             "task_id": str(entry.task.task_id),
@@ -123,15 +130,22 @@ class CosLedger:
             "died_at": now,
             "entry": fields_of(entry),
         }
-        name = f"{_digest(entry.task.stream_name)}-{entry.task.task_id}"
-        self.bucket.put(f"dead/{_moment(now, '%Y%m%d')}/{name}.json", _body(letter))
-        self.settle(entry)
+        name = f"{_digest(entry.task.stream_name)}-{entry.task.task_id}-{_life(entry)}"
+        self._put_letter(name, letter, body="message", now=now)
 
-    def bury_message(self, message_id: str, body: object, details: list[str], now: float) -> None:
-        letter = _body({"message_id": message_id, "details": details, "died_at": now, "body": body})
-        named = f"{message_id} {body}" if isinstance(body, str) else message_id  # a recreated topic counts anew
-        digest = hashlib.sha256(named.encode(errors="replace")).hexdigest()[:32]
-        self.bucket.put(f"dead/{_moment(now, '%Y%m%d')}/message-{digest}.json", letter)
+    def bury_message(self, message_id: str, body: object, details: list[str], now: float, about: str = "") -> None:
+        letter = {"message_id": message_id, "details": details, "died_at": now, "body": body}
+        # The body, too: a topic that was made anew counts its messages from 0 again.
+        name = f"message-{content_digest([message_id, body, about])}"
+        self._put_letter(name, letter, body="body", now=now)
+
+    def _put_letter(self, name: str, letter: dict[str, Any], body: str, now: float) -> None:
+        """Writes a dead letter; without its ``body`` where COS refuses it."""
+        key = f"dead/{_moment(now, '%Y%m%d')}/{name}.json"
+        try:
+            self.bucket.put(key, _body(letter))
+        except LedgerRefused as error:
+            self.bucket.put(key, _body({**letter, body: f"left out: {error}"}))
 
     # -- what is due
 
@@ -177,6 +191,13 @@ class CosLedger:
 
 def _digest(stream_name: str) -> str:
     return hashlib.sha256(stream_name.encode()).hexdigest()[:32]
+
+
+def _life(entry: Entry) -> str:
+    """What tells the lives of one task apart."""
+    first = min(entry.failures, key=lambda failure: failure.first_at, default=None)
+    message_id = (entry.because or {}).get("message_id")
+    return content_digest([*entry.task, entry.known_since, first and first.code, message_id])[:16]
 
 
 def _truth(task: RecordTask) -> str:

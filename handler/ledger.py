@@ -30,6 +30,14 @@ class Failure(NamedTuple):
     last_at: float
 
 
+DEFAULT_APP = "live"  # what CreateLiveRecord takes where no AppName is given (267/30845)
+
+
+def same_domain(one: str, other: str) -> bool:
+    """Whether two names are one domain, as DNS compares them: without case, and without a trailing dot."""
+    return one.lower().rstrip(".") == other.lower().rstrip(".")
+
+
 class Entry(NamedTuple):
     """What is known of one task. Times are unix seconds.
 
@@ -52,6 +60,11 @@ class Entry(NamedTuple):
     because: Mapping[str, Any] | None = None
     pointer: str | None = None
     known_since: float | None = None
+
+    @property
+    def target(self) -> tuple[str, str] | None:
+        """The domain and the app whose stream a check asks about; None: no check can be made."""
+        return (self.domain_name, self.app_name or DEFAULT_APP) if self.domain_name else None
 
     @property
     def due_at(self) -> float | None:
@@ -126,8 +139,11 @@ class Ledger(Protocol):
     def bury(self, entry: Entry, result: Result, now: float) -> None:
         """Puts a task that cannot be deleted aside, with all its errors, and forgets it."""
 
-    def bury_message(self, message_id: str, body: object, details: list[str], now: float) -> None:
-        """Puts a message that is not valid aside, whole."""
+    def put_letter(self, entry: Entry, result: Result, now: float) -> None:
+        """Writes the dead letter of a task, and leaves what is stored of it as it is."""
+
+    def bury_message(self, message_id: str, body: object, details: list[str], now: float, about: str = "") -> None:
+        """Puts a message aside, whole. ``about``: the stream, where only what it says of that could not be done."""
 
     def pointers(self, now: float) -> Iterator[Pointer]:
         """What may be due at ``now``, the oldest first."""
@@ -154,7 +170,9 @@ class MemoryLedger:
 
     def bury(self, entry: Entry, result: Result, now: float) -> None: ...
 
-    def bury_message(self, message_id: str, body: object, details: list[str], now: float) -> None: ...
+    def put_letter(self, entry: Entry, result: Result, now: float) -> None: ...
+
+    def bury_message(self, message_id: str, body: object, details: list[str], now: float, about: str = "") -> None: ...
 
     def pointers(self, now: float) -> Iterator[Pointer]:
         return iter(())

@@ -191,6 +191,8 @@ class StreamEnd(_Event):
     stream_name: Name
     task_id: OptionalTaskId = None
     ended_at: OptionalTime = None
+    domain_name: OptionalName = None
+    app_name: OptionalName = None
 
     @model_validator(mode="after")
     def _says_what_ended(self) -> StreamEnd:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -140,6 +143,28 @@ class Rejection(NamedTuple):
 
     def result(self) -> Result:
         return Result(Outcome.REJECTED, self.reason, self.detail)
+
+
+def content_digest(value: object) -> str:
+    """32 hex digits that name a JSON value by all of its content, however deeply it is nested."""
+    try:
+        text = json.dumps(value, sort_keys=True, default=repr)
+    except (ValueError, TypeError, RecursionError):
+        text = "\n".join(_flattened(value))
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
+
+
+def _flattened(value: object) -> Iterator[str]:
+    """The parts of a value that is nested too deeply for a recursion."""
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        children = [part for pair in item.items() for part in pair] if isinstance(item, dict) else item
+        if isinstance(children, (list, tuple)):
+            yield f"{type(item).__name__} of {len(children)}"
+            todo += children
+        else:
+            yield repr(item)
 
 
 SHOWN_CHARACTERS = 80

@@ -7,7 +7,6 @@ only ever leads to a look, after a grace period, at tasks that the ledger knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
@@ -15,7 +14,7 @@ from math import floor
 from typing import Any, NamedTuple
 
 from handler import messages
-from handler.ledger import Due, Entry, Ledger, LedgerError, LedgerRefused
+from handler.ledger import DEFAULT_APP, Due, Entry, Ledger, LedgerError, LedgerRefused, same_domain
 from handler.messages import (
     CLOCK_SKEW_SECONDS,
     Event,
@@ -35,17 +34,24 @@ REJECTIONS_TOLD = 3_000
 # CSS repeats a callback for a dozen minutes (267/38080): one over HTTP that claims to be older is not to be believed.
 LATEST_CALLBACK_SECONDS = 900.0
 DETAILS_BURIED = 20
+REMEMBERED_ID_CHARACTERS = 256
+PLACES_NAMED = 3
 
 # -- what was asked ----------------------------------------------------------------------------
 
 
 class Asked(NamedTuple):
-    """One event of one message, with an id of its own; ``number`` is its place in the delivery."""
+    """One event of one message, with an id of its own.
+
+    ``number`` is its place among all events of the delivery, ``record`` that of its message among the messages: two
+    messages may have one id.
+    """
 
     number: int
     id: str
     event: Event | Rejection
     message: Message
+    record: int
 
     @property
     def because(self) -> dict[str, Any]:
@@ -53,7 +59,7 @@ class Asked(NamedTuple):
         if isinstance(self.event, Rejection):
             return {}
         fields = self.event.model_dump(exclude_none=True, by_alias=True)
-        return {"message_id": self.id, "type": self.event.type, **fields}
+        return {"message_id": self.id[:REMEMBERED_ID_CHARACTERS], "type": self.event.type, **fields}
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -72,7 +78,7 @@ class Reading:
 def read(delivery: Delivery, now: float, in_time: Callable[[], bool]) -> Reading:
     """Every event of ``delivery``, in order. ``in_time`` says whether there is time to read on."""
     reading, rejected = Reading(), 0
-    for number, message in enumerate(delivery.messages):
+    for record, message in enumerate(delivery.messages):
         first = True
         for event_id, event in _numbered(message, now):
             rejected += isinstance(event, Rejection)
@@ -80,9 +86,9 @@ def read(delivery: Delivery, now: float, in_time: Callable[[], bool]) -> Reading
                 reading.more_rejected += 1
             else:
                 first = first and not isinstance(event, Rejection)
-                reading.asked.append(Asked(len(reading.asked), event_id, event, message))
+                reading.asked.append(Asked(len(reading.asked), event_id, event, message, record))
             if not in_time():
-                where = f"{event_id} was the last one read, in record {number + 1} of {len(delivery.messages)}"
+                where = f"{event_id} was the last one read, in record {record + 1} of {len(delivery.messages)}"
                 reading.unread = Result(
                     Outcome.DEFERRED, Reason.OUT_OF_TIME, f"too large for the time: {where}", calls=0
                 )
@@ -106,7 +112,7 @@ def groups(asked: list[Asked]) -> list[list[Asked]]:
     found: dict[tuple[str, str], list[Asked]] = {}
     for item in asked:
         if isinstance(item.event, Rejection):
-            key = ("message", item.message.id)
+            key = ("message", str(item.record))
         else:
             stream_name, _ = messages.subject(item.event)
             key = ("event", str(item.number)) if stream_name is None else ("stream", stream_name)
@@ -118,10 +124,14 @@ def groups(asked: list[Asked]) -> list[list[Asked]]:
 
 
 class Part(NamedTuple):
-    """One line to come: of one task, or of an event that concerns none."""
+    """One line to come: of one task, or of an event that concerns none.
+
+    ``stated_at``: the time that the event states for the task, where that lies ahead.
+    """
 
     task: RecordTask | None
     decision: Due | Result
+    stated_at: float | None = None
 
 
 Parts = dict[int, list[Part]]  # by the number of what was asked
@@ -155,55 +165,75 @@ class Planner:
             try:
                 parts[item.number] = self._parts(item)
             except LedgerRefused as error:
-                parts[item.number] = [Part(None, self._refused([item], error))]
+                parts[item.number] = [Part(None, _not_done(error))]
             except LedgerError as error:
                 return {item.number: [Part(None, _not_done(error))] for item in asked}
-        rejected = [item for item in asked if isinstance(item.event, Rejection)]
-        try:
-            self._bury(rejected, [item.event.detail for item in rejected if isinstance(item.event, Rejection)])
-        except LedgerError as error:
-            return {item.number: [Part(None, _not_done(error))] for item in asked}
         decided: dict[RecordTask, Due | Result] = {}
         for of_event in parts.values():  # in place: a delivery may name ten thousand tasks
             for place, part in enumerate(of_event):
                 if part.task:
                     if part.task not in decided:
-                        decided[part.task] = self._decision(part.task, asked, parts)
-                    of_event[place] = Part(part.task, decided[part.task])
+                        decided[part.task] = self._decision(part.task)
+                    of_event[place] = part._replace(decision=self._as_stated(part, decided[part.task]))
+        # Log it but don't store it: unauthenticated callers must not be able to fill the ledger.
+        if self._ledger.keeps and self._acts:
+            self._dead_letter(asked, parts)
         return parts
 
-    def _decision(self, task: RecordTask, asked: list[Asked], parts: Parts) -> Due | Result:
+    def _decision(self, task: RecordTask) -> Due | Result:
         """What all events together mean for one task: to be worked on now, or written down."""
         entry, due = self._entries.get(task), self._asserted.get(task)
         if due is not None:
-            return due if entry is None else due._replace(entry=entry)
+            return due if entry is None else due._replace(entry=entry.asserted(due.due_at, due.because))
         assert entry is not None  # noqa: S101  one of the two named it
-        if entry.is_due(self._now) and self._acts:
-            look = entry.needs_look(self._now)
-            return Due(task, entry.due_at or 0.0, entry, look, because=entry.because)
-        if entry != self._known.get(task):
+        look = entry.needs_look(self._now)
+        # Where no check can be made, the next sweep says what becomes of the task.
+        due_now = entry.is_due(self._now) and self._acts and not (look and entry.target is None)
+        # What a check is to decide on has to be stored before: it is read again after the check.
+        if entry != self._known.get(task) and (look or not due_now):
             try:
-                self._ledger.write(entry)
-            except LedgerRefused as error:
-                about = [item for item in asked if any(part.task == task for part in parts[item.number])]
-                return self._refused(about, error)
+                entry = self._ledger.write(entry)
             except LedgerError as error:
                 return _not_done(error)
+        if due_now:
+            return Due(task, entry.due_at or 0.0, entry, look, kept=look, because=entry.because)
         detail = "its due time is not yet known" if entry.due_at is None else f"due at {_instant(entry.due_at)}"
         return Result(Outcome.SCHEDULED, None, detail)
 
-    def _refused(self, asked: list[Asked], error: LedgerRefused) -> Result:
-        """The ledger refuses for good what these events ask for: they are kept as dead letters, where it lets us."""
-        for message_id in dict.fromkeys(item.message.id for item in asked):
-            with suppress(LedgerError):
-                self._bury([item for item in asked if item.message.id == message_id], [str(error)])
-        return _not_done(error)
+    def _as_stated(self, part: Part, decision: Due | Result) -> Due | Result:
+        """``decision``; but where the event states a later time than the one that is kept, its line says so."""
+        if part.task is None or part.stated_at is None or not isinstance(decision, Result):
+            return decision
+        kept = self._entries[part.task].asserted_at
+        if decision.outcome is not Outcome.SCHEDULED or kept is None or kept >= part.stated_at:
+            return decision
+        detail = (
+            f"{decision.detail}: an earlier message says that the record may go at {_instant(kept)}, and the earliest "
+            f"time counts: {_instant(part.stated_at)} changes nothing"
+        )
+        return decision._replace(reason=Reason.EARLIER_TIME_KEPT, detail=detail)
 
-    def _bury(self, asked: list[Asked], details: list[str]) -> None:
-        # What comes over HTTP is told, but not kept: the ledger is not for anybody to fill.
-        if asked and self._ledger.keeps and self._acts:
-            message = asked[0].message
-            self._ledger.bury_message(message.id, message.whole, details[:DETAILS_BURIED], self._now)
+    def _dead_letter(self, asked: list[Asked], parts: Parts) -> None:
+        """Keeps each message that was rejected, or that the ledger refused to store, as a dead letter.
+
+        Where even the letter cannot be written, the lines become ``deferred``: the platform delivers it again.
+        """
+        lost: dict[int, list[tuple[Asked, int]]] = {}
+        for item in asked:
+            for place, part in enumerate(parts[item.number]):
+                if isinstance(part.decision, Result) and part.decision.outcome in _LOST:
+                    lost.setdefault(item.record, []).append((item, place))
+        for of_message in lost.values():
+            [(first, _), *_] = of_message
+            details = [str(parts[item.number][place].decision.detail) for item, place in of_message]  # type: ignore[union-attr]
+            try:
+                self._ledger.bury_message(
+                    first.message.id, first.message.whole, details[:DETAILS_BURIED], self._now, _about(first)
+                )
+            except LedgerError as error:
+                unwritten = Result(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, f"no dead letter can be kept: {error}")
+                for item, place in of_message:
+                    parts[item.number][place] = parts[item.number][place]._replace(decision=unwritten)
 
     def _parts(self, asked: Asked) -> list[Part]:
         event = asked.event
@@ -238,9 +268,10 @@ class Planner:
             return [self._assert(RecordTask(event.stream_name, event.task_id), at, "ended_at", asked)]
         if not self._ledger.keeps:
             return [_ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")]
-        known = [entry for entry in self._of_stream(event.stream_name) if _had_started(entry, at)]
-        parts = [self._assert(entry.task, at, "ended_at", asked) for entry in known]
-        return parts + self._not_read(asked) or [_none_known()]
+        known = self._of_stream(event.stream_name)
+        meant = [entry for entry in known if _is_within(entry, event) and _had_started(entry, min(at, self._now))]
+        parts = [self._assert(entry.task, at, "ended_at", asked) for entry in meant]
+        return parts + self._not_read() or [_none_known(known, event)]
 
     def _assert(self, task: RecordTask, at: float, field: str, asked: Asked) -> Part:
         because = asked.because if self._ledger.keeps else None
@@ -251,13 +282,11 @@ class Planner:
                     "without one, send it when it is due"
                 )
                 return Part(None, Result(Outcome.REJECTED, Reason.NOT_DUE_YET, detail))
-            entry = self._entry(task)
-            started_at = self._now if entry.started_at is None else entry.started_at
-            return self._keep(entry.asserted(at, because)._replace(started_at=started_at))
+            return self._keep(self._entry(task).asserted(at, because), stated_at=at)
         before = self._asserted.get(task)
         if before is None or at < before.due_at:
             self._asserted[task] = Due(task, at, because=because)
-        return _of(task)
+        return Part(task, _UNDECIDED)
 
     def _remember(self, event: TaskCreated, asked: Asked) -> Part:
         entry = self._entry(RecordTask(event.stream_name, event.task_id))
@@ -270,25 +299,21 @@ class Planner:
         at = event.expires_at
         if at is None and event.end_time is not None:
             at = event.end_time + self._settings.end_margin_seconds
-        return self._keep(entry if at is None else entry.asserted(at, asked.because))
+        return self._keep(entry if at is None else entry.asserted(at, asked.because), stated_at=at)
 
     def _hint(self, event: Interruption, asked: Asked) -> list[Part]:
-        where = (event.domain_name, event.app_name)
-        at = min(event.event_time, self._now)  # no interruption is known before it happens
-        if not self._acts:
-            at = max(at, self._now - LATEST_CALLBACK_SECONDS)
-        known = [
-            entry
-            for entry in self._of_stream(event.stream_name)
-            if (entry.domain_name, entry.app_name) == where and _had_started(entry, event.event_time)
-        ]
-        look_at = at + self._settings.grace_seconds
-        parts = [self._keep(entry.hinted(look_at, asked.because)) for entry in known]
-        return parts + self._not_read(asked) or [_none_known()]
+        interrupted_at = min(event.event_time, self._now)  # no interruption is known before it happens
+        known = self._of_stream(event.stream_name)
+        # A task that began after the interruption is not meant, however late the check is made.
+        meant = [entry for entry in known if _is_within(entry, event) and _had_started(entry, interrupted_at)]
+        believed_at = interrupted_at if self._acts else max(interrupted_at, self._now - LATEST_CALLBACK_SECONDS)
+        look_at = believed_at + self._settings.grace_seconds
+        parts = [self._keep(entry.hinted(look_at, asked.because)) for entry in meant]
+        return parts + self._not_read() or [_none_known(known, event)]
 
-    def _keep(self, entry: Entry) -> Part:
+    def _keep(self, entry: Entry, stated_at: float | None = None) -> Part:
         self._entries[entry.task] = entry
-        return _of(entry.task)
+        return Part(entry.task, _UNDECIDED, stated_at)
 
     def _entry(self, task: RecordTask) -> Entry:
         if task not in self._entries:
@@ -306,17 +331,33 @@ class Planner:
                     self._known[entry.task] = self._entries[entry.task] = entry
         return list(self._entries.values())
 
-    def _not_read(self, asked: Asked) -> list[Part]:
-        """What lies in the stream's part of the ledger and cannot be read, so that nobody knows whether it is meant."""
-        return [Part(None, self._refused([asked], error)) for error in self._unreadable or []]
+    def _not_read(self) -> list[Part]:
+        """Unreadable entries of this stream. They may or may not be meant, so each is reported."""
+        return [Part(None, _not_done(error)) for error in self._unreadable or []]
 
 
-def _of(task: RecordTask) -> Part:
-    """The part of a task that is decided on when all events are heard."""
-    return Part(task, _UNDECIDED)
-
-
+# Of a task that is decided on when all events of its stream have been read.
 _UNDECIDED = Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR)
+# What is acknowledged though it was not done. A task that fails later has a letter of its own.
+_LOST = (Outcome.REJECTED, Outcome.FAILED)
+
+
+def _about(asked: Asked) -> str:
+    """What tells a letter about a whole message from one about what it says of one stream."""
+    if isinstance(asked.event, Rejection):
+        return ""
+    return messages.subject(asked.event)[0] or ""
+
+
+def _is_within(entry: Entry, event: StreamEnd | Interruption) -> bool:
+    """Whether a task is registered under the domain and the app that ``event`` names, where it names any.
+
+    A task without a domain is under none that could be named.
+    """
+    domain, app = entry.domain_name, event.app_name
+    if event.domain_name is not None and not (domain and same_domain(domain, event.domain_name)):
+        return False
+    return app is None or (entry.app_name or DEFAULT_APP) == app
 
 
 def joined(groups: list[list[Asked]], decided: list[Parts | None]) -> Parts:
@@ -398,8 +439,18 @@ def _not_done(error: Exception) -> Result:
     return Result(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, str(error))
 
 
-def _none_known() -> Part:
-    return _ignored(Reason.NO_KNOWN_TASK, "the ledger knows no task that it could concern")
+def _none_known(known: list[Entry], event: StreamEnd | Interruption) -> Part:
+    """No task of the stream is meant: the detail says which there are instead."""
+    if not known:
+        return _ignored(Reason.NO_KNOWN_TASK, "the ledger knows no task of this stream")
+    if any(_is_within(entry, event) for entry in known):
+        detail = "the ledger knows tasks of this stream, but none that is known to have started by then"
+        return _ignored(Reason.NO_KNOWN_TASK, detail)
+    places = sorted({"/".join(entry.target) if entry.target else "no domain" for entry in known})
+    named = ", ".join(places[:PLACES_NAMED]) + (" …" if len(places) > PLACES_NAMED else "")
+    asked = f"{event.domain_name or 'any domain'}/{event.app_name or 'any app'}"
+    detail = f"the ledger knows tasks of this stream under {named}, none under {asked}"
+    return _ignored(Reason.NO_KNOWN_TASK, detail)
 
 
 def _ignored(reason: Reason, detail: str) -> Part:

@@ -31,16 +31,15 @@ class Work(NamedTuple):
     """What there is to do: the tasks that messages made due, then those that the ledger points to, if it is swept.
 
     ``claim`` says which task a pointer leads to, if it is due; ``settle`` tells the ledger what became of a task,
-    and returns the result as it is to be reported. ``still_due`` says, after a look, whether the hint that made a
-    task due is still the last word. All are called from several threads. ``dry_run``: looks are taken, but nothing
-    is deleted.
+    and returns the result as it is to be reported. ``overtaken`` says, after a check, why the task is not to be deleted
+    all the same. All are called from several threads. ``dry_run``: checks are made, but nothing is deleted.
     """
 
     due: list[Due]
     settle: Callable[[Due, Result], Result]
     pointers: Iterator[Pointer] | None
     claim: Callable[[Pointer], Due | None]
-    still_due: Callable[[Due], bool]
+    overtaken: Callable[[Due], Result | None]
     dry_run: bool = False
 
 
@@ -168,20 +167,19 @@ class Reaper:
         answer: Answer | None = None
         if work.dry_run and not look:
             return Result(Outcome.PLANNED, Reason.DRY_RUN)
-        while self._pacer.wait_turn(batch.deadline.last_start) and batch.may_send(due.task):
+        while self._pacer.wait_turn(batch.deadline.last_start) and batch.may_send(due.task, look):
             sent_at = self._clock()
             answer = _ask(client, due, look)
             latency = self._clock() - sent_at
             tried, spent = tried + answer.sent, spent + latency
-            if not batch.note(due.task, answer, latency):
+            if not batch.note(due.task, answer, latency, look):
                 break
             self._tell_pacer(answer, sent_at)
             if look and answer.on_air is False:
                 if work.dry_run:
                     return Result(Outcome.PLANNED, Reason.DRY_RUN, calls=tried)
-                # What a message brought is in no ledger yet, so nobody can have put it off there.
-                if not batch.is_up_to(due) or (due.kept and not work.still_due(due)):
-                    return Result(Outcome.SCHEDULED, None, "interrupted again meanwhile", calls=tried, kept=True)
+                if overtaken := _SUPERSEDED if not batch.is_up_to(due) else work.overtaken(due):
+                    return overtaken._replace(calls=tried)
                 look, answer = False, None  # now delete it, at once
                 continue
             retry = RETRIES.get(answer.error_class or ErrorClass.GONE, _ONCE)
@@ -192,7 +190,7 @@ class Reaper:
             look = due.look  # it may be back on air by then
             self._sleep(wait)
         if answer is None:
-            return batch.untried(tried, due.kept)
+            return batch.untried(tried, due.kept, look)
         return _result_of(answer, look, tried, spent, ambiguous)
 
     def _tell_pacer(self, answer: Answer, sent_at: float) -> None:
@@ -202,10 +200,17 @@ class Reaper:
             self._pacer.answered(sent_at)
 
 
+# Another thread of this batch has come to do more about the task: its result counts.
+_SUPERSEDED = Result(Outcome.SCHEDULED, kept=True)
+
+
 def _ask(client: Client, due: Due, look: bool) -> Answer:
-    if not look or due.entry is None:
+    if not look:
         return client.delete(due.task)
-    return client.is_live(due.entry.domain_name or "", due.entry.app_name or "", due.task.stream_name)
+    target = due.entry.target if due.entry else None
+    if target is None:  # whoever asked for the check: without one, nothing is deleted
+        raise ValueError("a check of a task of which no domain is known")
+    return client.is_live(*target, due.task.stream_name)
 
 
 # A look that fails so says something about the API, not about the stream: the task stays due.
@@ -252,6 +257,7 @@ class _Batch:
         self._seen = {item.task for item in due} if pointers is not None else set()
         self._calls: dict[RecordTask, int] = {}  # of those that have no result yet
         self._blocked_by: Answer | None = None
+        self._checks_blocked_by: Answer | None = None
         self._broken_by: Exception | None = None
         self._closed = False
         self._report = Report()
@@ -344,10 +350,10 @@ class _Batch:
         with self._lock:
             return self._claimed.get(due.task, due) is due
 
-    def may_send(self, task: RecordTask) -> bool:
+    def may_send(self, task: RecordTask, look: bool) -> bool:
         """Whether a request for ``task`` may leave now; counts it if so."""
         with self._lock:
-            if self._closed or self._blocked_by:
+            if self._closed or self._blocked_by or (look and self._checks_blocked_by):
                 return False
             self._calls[task] = self._calls.get(task, 0) + 1
             self._report.api_calls += 1
@@ -358,7 +364,7 @@ class _Batch:
         with self._lock:
             self._broken_by = error
 
-    def note(self, task: RecordTask, answer: Answer, latency: float) -> bool:
+    def note(self, task: RecordTask, answer: Answer, latency: float, look: bool) -> bool:
         """Takes note of an answer. False if it came too late to matter."""
         with self._lock:
             if self._closed:
@@ -370,7 +376,11 @@ class _Batch:
                 self._report.api_calls -= 1
             self._report.throttled_calls += answer.error_class is ErrorClass.THROTTLED
             if answer.error_class is ErrorClass.BLOCKED:
-                self._blocked_by = self._blocked_by or answer
+                # Whoever may not check may still delete: deletions that need no check go on.
+                if look:
+                    self._checks_blocked_by = self._checks_blocked_by or answer
+                else:
+                    self._blocked_by = self._blocked_by or answer
             return True
 
     def finish(self, due: Due, result: Result, now: float) -> None:
@@ -381,10 +391,11 @@ class _Batch:
                 if result.outcome in (Outcome.DELETED, Outcome.ALREADY_GONE):
                     self._report.lags.append(now + self._to_unix - due.due_at)
 
-    def untried(self, calls: int = 0, kept: bool = False) -> Result:
+    def untried(self, calls: int = 0, kept: bool = False, look: bool = False) -> Result:
         """The result of a task for which no deletion left."""
-        if self._blocked_by:
-            detail = f"not sent: {self._blocked_by.error_code} stopped the batch"
+        blocked_by = self._blocked_by or (self._checks_blocked_by if look else None)
+        if blocked_by:
+            detail = f"not sent: {blocked_by.error_code} stopped {'the batch' if self._blocked_by else 'all checks'}"
             return Result(Outcome.DEFERRED, Reason.BLOCKED, detail, calls=calls, kept=kept)
         if self._broken_by:
             return _internal_error(self._broken_by, kept)
@@ -412,6 +423,6 @@ class _Batch:
     def _abandoned(self, due: Due) -> Result:
         calls = self._calls.get(due.task, 0)
         if not calls:
-            return self.untried(calls, due.kept)
+            return self.untried(calls, due.kept, due.look)
         detail = "no answer in time: it may be deleted"
         return Result(Outcome.DEFERRED, Reason.OUT_OF_TIME, detail, calls=calls, kept=due.kept)

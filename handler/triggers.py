@@ -8,13 +8,11 @@ produce is read.
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from handler import strict_json
-from handler.model import Reason, Rejection, shown
+from handler.model import Reason, Rejection, content_digest, shown
 
 UNDERSTOOD = (
     'a timer ("Type": "Timer"), CKafka or CMQ topic ("Records"), EventBridge ("specversion" or "EventList"), '
@@ -73,12 +71,12 @@ def read(event: object) -> Delivery:
             if delivery is not None:
                 return delivery
     if isinstance(event, (str, list)):
-        return Delivery("direct", [Message(f"direct:{_digest(event)}", event)])
-    return Delivery("unknown", [Message(f"unknown:{_digest(event)}", _unknown_envelope(event), event)])
+        return Delivery("direct", [Message(f"direct:{content_digest(event)}", event)])
+    return Delivery("unknown", [Message(f"unknown:{content_digest(event)}", _unknown_envelope(event), event)])
 
 
 def _direct(event: Mapping[str, object]) -> Delivery | None:
-    return Delivery("direct", [Message(f"direct:{_digest(event)}", event)]) if _is_message(event) else None
+    return Delivery("direct", [Message(f"direct:{content_digest(event)}", event)]) if _is_message(event) else None
 
 
 def _is_message(event: Mapping[str, object]) -> bool:
@@ -139,7 +137,7 @@ def _timer(event: Mapping[str, object]) -> Delivery | None:
     if body is None or (isinstance(body, str) and not body.strip()):
         body = {"type": "sweep"}
     name, time = _text(fields.get("triggername")), _text(fields.get("time"))
-    identity = f"{name}:{time}" if name and time else _digest(event)
+    identity = f"{name}:{time}" if name and time else content_digest(event)
     return Delivery("timer", [Message(f"timer:{identity}", body)])
 
 
@@ -182,7 +180,7 @@ def _messages_of(kind: str, fields: Mapping[str, object]) -> list[Message]:
         if original is not None:
             return read(original).messages
     parts = [_text(fields[name] if name in fields else fields.get(name.capitalize())) for name in _COORDINATES[kind]]
-    identity = ":".join(parts) if parts[-1] else _digest(fields)
+    identity = ":".join(parts) if parts[-1] else content_digest(fields)
     return [Message(f"{kind}:{identity}", body, fields)]
 
 
@@ -191,7 +189,7 @@ _NO_BODY = Rejection(Reason.MISSING_FIELD, "msgBody: missing: a record carries i
 
 def _unknown_record(record: object) -> Message:
     detail = f"{_described(record)} is no record that is understood: expected Ckafka or CMQ"
-    return Message(f"unknown:{_digest(record)}", Rejection(Reason.UNKNOWN_ENVELOPE, detail), record)
+    return Message(f"unknown:{content_digest(record)}", Rejection(Reason.UNKNOWN_ENVELOPE, detail), record)
 
 
 # -- EventBridge -------------------------------------------------------------------------------
@@ -209,9 +207,9 @@ def _eventbridge(event: Mapping[str, object]) -> Delivery | None:
 
 def _cloud_event(event: object) -> Message:
     if not isinstance(event, dict) or "specversion" not in event:
-        return Message(f"eventbridge:{_digest(event)}", _unknown_envelope(event), event)
+        return Message(f"eventbridge:{content_digest(event)}", _unknown_envelope(event), event)
     parts = [_text(event.get("source")), _text(event.get("id"))]
-    identity = ":".join(parts) if parts[-1] else _digest(event)
+    identity = ":".join(parts) if parts[-1] else content_digest(event)
     return Message(f"eventbridge:{identity}", _connector_body(event.get("data"), event))
 
 
@@ -237,27 +235,20 @@ def _http(event: Mapping[str, object]) -> Delivery | None:
         except ValueError:
             body = None
     text = body if isinstance(body, str) else None
-    return Delivery("http", [Message(f"http:{_digest(body)}", text)], HttpRequest(method.upper()[:16], text))
+    return Delivery("http", [Message(f"http:{content_digest(body)}", text)], HttpRequest(method.upper()[:16], text))
 
 
 # -- shared ------------------------------------------------------------------------------------
 
 
 def _empty(key: str, event: object) -> Message:
-    return Message(f"unknown:{_digest(event)}", Rejection(Reason.EMPTY, f"{key}: an empty array: nothing to do"), event)
+    return Message(
+        f"unknown:{content_digest(event)}", Rejection(Reason.EMPTY, f"{key}: an empty array: nothing to do"), event
+    )
 
 
 def _text(value: object) -> str:
-    """A part of a message id: short, and empty where the envelope gives none."""
+    """A part of a message id, whole: what is cut off may be what tells two messages apart."""
     if isinstance(value, str):
-        return value[:ID_CHARACTERS]
-    return str(value)[:ID_CHARACTERS] if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
-def _digest(value: object) -> str:
-    """Names a message that has no coordinates by its content."""
-    try:
-        text = json.dumps(value, sort_keys=True, default=str)
-    except (ValueError, TypeError, RecursionError):
-        text = ""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return value
+    return shown(value) if isinstance(value, int) and not isinstance(value, bool) else ""

@@ -42,7 +42,7 @@ def due(count: int) -> list[Due]:
 
 
 def todo(due: list[Due]) -> Work:
-    return Work(due, lambda _, result: result, None, lambda _: None, lambda _: True)
+    return Work(due, lambda _, result: result, None, lambda _: None, lambda _: None)
 
 
 def work(
@@ -217,6 +217,6 @@ def test_a_look_that_was_outdone_does_not_change_the_result() -> None:
 
     reaper = Reaper(Pacer(200, time.monotonic, time.sleep), Crew(), time.monotonic, time.sleep, lambda: 0.0)
     pointers = iter([Pointer("hint", now - 9, now - 9), Pointer("assertion", now - 9, now - 9)])
-    work = Work([], settle, pointers, claim, lambda _: True)
+    work = Work([], settle, pointers, claim, lambda _: None)
     report = reaper.work_off(work, Outdone, now, Deadline.after(time.monotonic(), 20), 2)
     assert report.results[task].outcome is Outcome.DELETED
