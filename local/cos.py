@@ -77,6 +77,7 @@ class CosStandIn:
         self.requests: list[Request] = []
         self.faults: list[CosFault] = []
         self.gate: Callable[[str], CosFault | None] = lambda _: None  # asked about the method of every request
+        self.gate_of_key: Callable[[str, str], CosFault | None] = lambda *_: None  # about its method and key
         self.locked: set[str] = set()  # keys, relative to the prefix, that nobody may read
         self._written: dict[str, float] = {}
         self._deleted: dict[str, tuple[float, float]] = {}
@@ -122,7 +123,7 @@ class CosStandIn:
 
     def _serve(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         method, key = environ["REQUEST_METHOD"], environ["PATH_INFO"].lstrip("/")
-        fault = self.gate(method) or self._next_fault(method)
+        fault = self.gate(method) or self.gate_of_key(method, key) or self._next_fault(method)
         if fault:
             time.sleep(fault.delay)
         locked = key.removeprefix("reaper/") in self.locked

@@ -330,6 +330,11 @@ class LiveStandIn:
         with self._lock:
             self._plans.append(_Plan(fault, times, action, task_id))
 
+    def behave(self) -> None:
+        """Forgets all planned faults."""
+        with self._lock:
+            self._plans.clear()
+
     def answer(self, headers: Mapping[str, str], body: bytes) -> tuple[dict[str, Any], Fault]:
         """The ``Response`` to one request, and the fault with which to send it."""
         request_id = str(uuid.uuid4())
