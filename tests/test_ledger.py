@@ -284,8 +284,8 @@ def test_dry_run_keeps_what_would_have_been_deleted_due(world: World, monkeypatc
     assert world.does(ckafka(stream_end())).outcomes == [("planned", "dry_run")]
     assert world.sweep_after(HOUR).outcomes == [("planned", "dry_run")]
     assert not world.api.calls
-    monkeypatch.delenv("REAPER_DRY_RUN")
-    assert world.sweep_after(MINUTE).outcomes == [("deleted", None)]
+    monkeypatch.setenv("REAPER_DRY_RUN", "false")
+    assert world.sweep_after(HOUR).outcomes == [("deleted", None)]
 
 
 def test_a_narrowed_deployment_leaves_the_task_as_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
