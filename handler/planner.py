@@ -216,8 +216,8 @@ class Planner:
         if isinstance(event, StreamEnd):
             return self._stream_end(event, asked)
         if isinstance(event, RetentionExpiry):
-            at = self._now if event.expires_at is None else event.expires_at
-            return [self._assert(RecordTask(event.stream_name, event.task_id), at, "expires_at", asked)]
+            task = RecordTask(event.stream_name, event.task_id)
+            return [self._assert(task, event.expires_at, "expires_at", asked)]
         if not self._ledger.keeps:
             detail = f"a {event.type} only concerns tasks that a ledger holds, and REAPER_LEDGER is not set"
             return [_ignored(Reason.NO_LEDGER, detail)]
@@ -234,7 +234,7 @@ class Planner:
         at = self._now if event.ended_at is None else event.ended_at
         if self._now < at <= self._now + CLOCK_SKEW_SECONDS:
             at = self._now
-        if event.task_id is not None:
+        if isinstance(event.task_id, int):
             return [self._assert(RecordTask(event.stream_name, event.task_id), at, "ended_at", asked)]
         if not self._ledger.keeps:
             return [_ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")]

@@ -36,6 +36,7 @@ EXPECTED = {
     "direct_id_of_other_api_family.json": ["rejected: invalid_field"],
     "direct_naive_time.json": ["rejected: invalid_field"],
     "direct_stream_end.json": [DELETED],
+    "direct_stream_end_misspelt_task_id.json": ["rejected: unknown_field"],
     "direct_stream_end_without_task_id.json": ["ignored: no_task_id"],
     "eventbridge_batch.json": [DELETED, DELETED],
     "eventbridge_ckafka_stream_end.json": [DELETED],
