@@ -176,6 +176,8 @@ _NAMES = {
     for kind, model in TYPES.items()
     if model is not Sweep
 }
+# Of these, the ones that a message may bring without being looked at any closer.
+_PLAIN_NAMES = {kind: names - {"Highlight"} for kind, names in _NAMES.items()}
 # What two spellings of one field are compared by.
 _MEANING: dict[str, Callable[[Any], object]] = {
     "stream_name": rules.name,
@@ -348,7 +350,7 @@ def _callback(fields: Mapping[str, object], now: float) -> Event | Rejection:
 def _validated(model: type[_Model], sent: Mapping[str, object], kind: str, now: float) -> Event | Rejection:
     fields: Mapping[str, object] | Rejection = sent
     try:
-        if kind in _NAMES and not sent.keys() <= _NAMES[kind]:
+        if kind in _PLAIN_NAMES and not sent.keys() <= _PLAIN_NAMES[kind]:
             fields = _in_our_spelling(sent, kind)
             if isinstance(fields, Rejection):
                 return fields

@@ -37,7 +37,7 @@ class World:
     def created(self, **more: object) -> dict[str, object]:
         return {
             "type": "task-created", "stream_name": STREAM, "task_id": TASK, "start_time": self.clock.now - 10,
-            "domain_name": "push.example.com", "app_name": "live", **more,
+            "end_time": self.clock.now + 300 * DAY, "domain_name": "push.example.com", "app_name": "live", **more,
         }  # fmt: skip
 
     def interrupted(self, **more: object) -> dict[str, object]:
@@ -104,7 +104,7 @@ def test_a_stream_end_without_a_task_ends_all_that_had_started(world: World) -> 
         created = world.created(task_id=task_id, start_time=world.clock.now + start, end_time=world.clock.now + HOUR)
         world.does(ckafka(created))
     world.clock.now += 5
-    ended = {"type": "stream-end", "stream_name": STREAM, "ended_at": world.clock.now}
+    ended = stream_end(task_id="all", ended_at=world.clock.now)
     done = world.does(ckafka(ended))
     assert [(line["task_id"], line["outcome"]) for line in done.tasks] == [("1", "deleted"), ("2", "deleted")]
     assert list(world.api.state.recordings) == [3]

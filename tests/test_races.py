@@ -61,7 +61,7 @@ def test_ends_of_tasks_that_began_later_do_not_concern_them(world: World) -> Non
     world.api.state.add(STREAM, TASK)
     world.does(retention_expiry(expires_at=world.clock.now + DAY))
     world.clock.now += 5
-    ended = {"type": "stream-end", "stream_name": STREAM, "ended_at": world.clock.now - HOUR}
+    ended = stream_end(task_id="all", ended_at=world.clock.now - HOUR)
     assert world.does(ckafka(ended)).outcomes == [("ignored", "no_known_task")]
     assert not world.api.calls
 
@@ -215,7 +215,7 @@ def test_an_unreadable_entry_harms_no_other_of_its_stream(world: World) -> None:
     [key] = [key for key in world.cos.keys("tasks/") if key.endswith("/2.json")]
     world.cos.put(key, b"{}")
     world.clock.now += 5
-    ended = {"type": "stream-end", "stream_name": STREAM, "ended_at": world.clock.now}
+    ended = stream_end(task_id="all", ended_at=world.clock.now)
     assert world.does(ckafka(ended)).outcomes == [("deleted", None), ("failed", "ledger_refused")]
 
 
