@@ -100,6 +100,7 @@ def test_a_callback_with_a_type_of_its_own_is_acknowledged_and_ignored(
 def test_a_callback_over_http_has_no_type_that_is_text(world: World, event_type: int, kind: str) -> None:
     done = world.does(http(signed(world, event_type=event_type, type=kind)))
     assert (status(done), done.outcomes) == (403, [("rejected", "forbidden")])
+    assert status(world.does(http(signed(world, event_type=317, type=[kind])))) == 200
 
 
 @pytest.mark.parametrize("kind", [["porn"], 7, None])
@@ -109,6 +110,7 @@ def test_an_interruption_with_a_type_of_its_own_is_not_acted_on(world: World, ki
     before = world.cos.keys("tasks/") + world.cos.keys("due/")
     assert status(world.does(http(signed(world, type=kind)))) == 403
     assert world.does(ckafka(signed(world, type=kind), first_offset=1)).outcomes == [("rejected", "unknown_type")]
+    assert world.does(ckafka(signed(world, type=kind, event_type=1), first_offset=2)).outcomes[0][0] == "ignored"
     assert world.cos.keys("tasks/") + world.cos.keys("due/") == before
 
 

@@ -114,7 +114,7 @@ def test_a_retention_that_comes_while_its_task_is_registered_is_kept(world: Worl
     def retention() -> object:
         return retention_expiry(expires_at=world.clock.now + 2 * HOUR)
 
-    assert at_each_request(world, registered, retention) == 2
+    assert at_each_request(world, registered, retention) == 3
 
 
 def test_a_retention_that_comes_while_a_sweep_finds_the_stream_on_air_is_kept(world: World) -> None:
@@ -255,7 +255,7 @@ def test_many_hints_of_one_stream_list_it_once(world: World) -> None:
     world.clock.now += 5
     world.cos.requests.clear()
     world.does(ckafka(*(world.interrupted() for _ in range(50)), first_offset=1))
-    assert len(world.cos.requests) == 4
+    assert len(world.cos.requests) == 5
 
 
 def test_what_an_older_version_did_not_write_is_no_obstacle(world: World) -> None:
