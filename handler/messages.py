@@ -196,8 +196,11 @@ def _in_our_spelling(sent: Mapping[str, Any], kind: str) -> Mapping[str, Any] | 
     unknown = [field for field in sent if field not in names and field not in aliases]
     if unknown and (detail := _nearly_ours(unknown, kind)):
         return Rejection(Reason.UNKNOWN_FIELD, detail, kind, _stream_of(sent))
+    is_highlight = sent.get("Highlight") in (1, "1")
+    if not aliases and not is_highlight:
+        return sent
     fields = {name: sent[name] for name in names if name in sent}
-    if sent.get("Highlight") in (1, "1"):
+    if is_highlight:
         # Such a recording starts at once, whatever is said: the API does not read its start either.
         fields.pop("start_time", None)
         aliases.pop("StartTime", None)
@@ -330,7 +333,7 @@ def is_callback(fields: Mapping[str, object]) -> bool:
 def _event(fields: Mapping[str, object] | Rejection, now: float) -> Event | Rejection:
     if isinstance(fields, Rejection):
         return fields
-    if is_callback(fields):
+    if "event_type" in fields and is_callback(fields):
         return _callback(fields, now)
     kind: object = fields.get("type")
     if not isinstance(kind, str) or kind not in TYPES:

@@ -237,7 +237,11 @@ class Planner:
         if isinstance(event.task_id, int):
             return [self._assert(RecordTask(event.stream_name, event.task_id), at, "ended_at", asked)]
         if not self._ledger.keeps:
-            return [_ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")]
+            return [
+                _ignored(
+                    Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send the id of each"
+                )
+            ]
         known = [entry for entry in self._of_stream(event.stream_name) if _had_started(entry, at)]
         parts = [self._assert(entry.task, at, "ended_at", asked) for entry in known]
         return parts + self._not_read(asked) or [_none_known()]
