@@ -178,6 +178,7 @@ _NAMES = {
 }
 # Of these, the ones that a message may bring without being looked at any closer.
 _PLAIN_NAMES = {kind: names - {"Highlight"} for kind, names in _NAMES.items()}
+_ALIASES = {kind: {alias: name for alias, name in ALIASES.items() if name in names} for kind, names in _NAMES.items()}
 # What two spellings of one field are compared by.
 _MEANING: dict[str, Callable[[Any], object]] = {
     "stream_name": rules.name,
@@ -191,23 +192,24 @@ _MEANING: dict[str, Callable[[Any], object]] = {
 
 def _in_our_spelling(sent: Mapping[str, Any], kind: str) -> Mapping[str, Any] | Rejection:
     """The fields of a message, those in the API's spelling under our names; a rejection if one nearly is a field."""
-    names = _NAMES[kind]
-    aliases = {alias: name for alias, name in ALIASES.items() if name in names and alias in sent}
+    names, aliases = _NAMES[kind], _ALIASES[kind]
     unknown = [field for field in sent if field not in names and field not in aliases]
     if unknown and (detail := _nearly_ours(unknown, kind)):
         return Rejection(Reason.UNKNOWN_FIELD, detail, kind, _stream_of(sent))
-    is_highlight = sent.get("Highlight") in (1, "1")
-    if not aliases and not is_highlight:
-        return sent
-    fields = {name: sent[name] for name in names if name in sent}
-    if is_highlight:
+    if "Highlight" in names and sent.get("Highlight") in (1, "1"):
         # Such a recording starts at once, whatever is said: the API does not read its start either.
-        fields.pop("start_time", None)
-        aliases.pop("StartTime", None)
-    for alias, name in aliases.items():
+        sent = {field: value for field, value in sent.items() if field not in ("start_time", "StartTime")}
+    return sent if aliases.keys().isdisjoint(sent) else _without_aliases(sent, kind)
+
+
+def _without_aliases(sent: Mapping[str, Any], kind: str) -> Mapping[str, Any] | Rejection:
+    fields = dict(sent)
+    for alias, name in _ALIASES[kind].items():
+        if alias not in sent:
+            continue
         value = rules.with_offset(sent[alias]) if name in ("start_time", "end_time") else sent[alias]
-        if name in fields and not _same(name, fields[name], value):
-            detail = f"{name} is {shown(fields[name])} but {alias} is {shown(sent[alias])}: send one of them"
+        if name in sent and not _same(name, sent[name], value):
+            detail = f"{name} is {shown(sent[name])} but {alias} is {shown(sent[alias])}: send one of them"
             return Rejection(Reason.CONFLICTING_FIELDS, detail, kind, _stream_of(sent))
         fields[name] = value
     return fields
@@ -217,12 +219,14 @@ def _nearly_ours(unknown: list[str], kind: str) -> str:
     """What is wrong with fields that a message of this type does not have; empty if nothing is."""
     from handler import spelling  # most messages have none
 
-    found = ((field, spelling.meant(field, _NAMES[kind])) for field in unknown if isinstance(field, str))
-    near = [(field, ours) for field, ours in found if ours]
-    return "; ".join(f"{shown(field)}: no field of a {kind}: {_way_out(ours, kind)}" for field, ours in near[:3])
+    names = _NAMES[kind]
+    near = [field for field in unknown if isinstance(field, str) and spelling.meant(field, names)]
+    return "; ".join(
+        f"{shown(field)}: no field of a {kind}: {_way_out(spelling.meant(field, names), kind)}" for field in near[:3]
+    )
 
 
-def _way_out(ours: str, kind: str) -> str:
+def _way_out(ours: str | None, kind: str) -> str:
     if ours in _NAMES[kind]:
         return f"is {ours} meant?"
     return f"a retention is said by a retention-expiry, with {ours}"
