@@ -13,6 +13,7 @@ import json
 from typing import Any, NamedTuple
 
 from handler import strict_json
+from handler.messages import is_callback
 from handler.model import Reason, Rejection, shown
 from handler.settings import Settings
 from handler.triggers import HttpRequest
@@ -42,8 +43,8 @@ def refusal(request: HttpRequest, settings: Settings, now: float) -> Refusal | N
         fields = strict_json.loads(request.body)
     except ValueError:
         return _refuse(400, Reason.NOT_JSON, f"HTTP: {shown(request.body)}: must be JSON")
-    if not isinstance(fields, dict) or "event_type" not in fields or "type" in fields or "specversion" in fields:
-        return _refuse(403, Reason.FORBIDDEN, "HTTP: only CSS callbacks, which have an event_type and no type")
+    if not isinstance(fields, dict) or not is_callback(fields) or "specversion" in fields:
+        return _refuse(403, Reason.FORBIDDEN, "HTTP: only CSS callbacks, which have an event_type and no type of ours")
     if not _is_signed(fields, settings.callback_key.get_secret_value(), now):
         return _refuse(401, Reason.BAD_SIGNATURE, "HTTP: sign does not match t and REAPER_CALLBACK_KEY, or t is past")
     return None

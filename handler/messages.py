@@ -6,149 +6,25 @@ becomes a ``Rejection`` that names the field, the value and the rule, and touche
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain, repeat
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from handler import fields as rules
 from handler import strict_json
+from handler.fields import ALL, Highlight, Name, OptionalName, OptionalTime, TaskId, TaskIdOrAll, Time
 from handler.model import Reason, Rejection, shown
 
 STRINGS_DEEP = 3
-MAX_TASK_ID = 2**63 - 1
-EARLIEST = 1_420_070_400  # 2015-01-01T00:00:00Z: before the service existed
-DAYS_AHEAD = 400
 CLOCK_SKEW_SECONDS = 300  # what the platform's own signatures allow a clock to be off
-
-# -- fields ------------------------------------------------------------------------------------
-
-
-def _broken(rule: str) -> PydanticCustomError:
-    return PydanticCustomError(Reason.INVALID_FIELD.value, "{rule}", {"rule": rule})
-
-
-_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
-_NAME = rf"^[^\s{_UNPRINTABLE}]([^{_UNPRINTABLE}]*[^\s{_UNPRINTABLE}])?$"
-_IS_NAME = re.compile(_NAME).fullmatch
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str):
-        raise _broken("must be a string")
-    if not 1 <= len(value) <= 256:
-        raise _broken(f"must have 1 to 256 characters, has {len(value)}")
-    if not _IS_NAME(value):
-        raise _broken("must have no control characters, lone surrogates or surrounding white space")
-    return value
-
-
-_DIGITS = r"[1-9][0-9]*"
-_IS_DIGITS = re.compile(_DIGITS, re.ASCII).fullmatch
-_LOOKS_NUMERIC = r"[\s\d.,+\-_eE]*"
-
-
-def _task_id(value: object) -> int:
-    if isinstance(value, str):
-        if len(value) > 19 or not _IS_DIGITS(value):
-            if not re.fullmatch(_LOOKS_NUMERIC, value):
-                raise _broken(
-                    "must be digits: this looks like an id of the other API family (CreateRecordTask), "
-                    "which DeleteLiveRecord cannot delete"
-                )
-            raise _broken(f"must be digits only, from 1 to {MAX_TASK_ID}, without leading zeros")
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _broken("must be an integer, or a string of digits")
-    if not 1 <= value <= MAX_TASK_ID:
-        raise _broken(f"must be from 1 to {MAX_TASK_ID}")
-    return value
-
-
-# Compiled when the first one comes: not every event brings a time.
-_RFC3339 = r"(?a)(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?"
-
-
-def _time(value: object, info: ValidationInfo) -> float:
-    seconds = _unix_seconds(value)
-    latest: float = (info.context or {})["now"] + DAYS_AHEAD * 86_400
-    if EARLIEST <= seconds <= latest:
-        return seconds
-    hint = ": looks like milliseconds, send seconds" if EARLIEST <= seconds / 1000 <= latest else ""
-    raise _broken(f"must be between 2015 and {DAYS_AHEAD} days from now{hint}")
-
-
-def _unix_seconds(value: object) -> float:
-    if isinstance(value, str):
-        if value.isascii() and value.isdecimal() and len(value) <= 20:
-            return float(value)
-        return _rfc3339(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _broken("must be RFC 3339 text with an offset, or unix seconds")
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise _broken(f"must be between 2015 and {DAYS_AHEAD} days from now")
-    if not math.isfinite(value):
-        raise _broken("must be a finite number of unix seconds")
-    return float(value)
-
-
-def _rfc3339(text: str) -> float:
-    match = re.fullmatch(_RFC3339, text)
-    if match is None:
-        raise _broken("must be RFC 3339 with an offset, such as 2026-11-22T18:00:00+08:00, or unix seconds")
-    date, clock, fraction, offset = match.groups()
-    if offset is None:
-        raise _broken("has no offset: CreateLiveRecord's times are China time, append +08:00")
-    offset = "+00:00" if offset in "Zz" else offset
-    try:
-        return datetime.fromisoformat(f"{date}T{clock}{(fraction or '.0')[:7]:0<7}{offset}").timestamp()
-    except ValueError:
-        raise _broken("must be a date and time that exist") from None
-
-
-_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": _NAME}
-_TASK_ID_SCHEMA = {
-    "description": "As CreateLiveRecord returned it. A string of digits where the producer cannot hold an int64.",
-    "anyOf": [
-        {"type": "integer", "minimum": 1, "maximum": MAX_TASK_ID},
-        {"type": "string", "pattern": rf"^{_DIGITS}$", "maxLength": 19},
-    ],
-}
-_TIME_SCHEMA = {
-    "description": f"RFC 3339 with an offset, or unix seconds; between 2015 and {DAYS_AHEAD} days from now.",
-    "anyOf": [
-        {"type": "string", "format": "date-time", "pattern": r"([Zz]|[+-]\d\d:\d\d)$"},
-        {"type": "number", "minimum": EARLIEST},
-        {"type": "string", "pattern": "^[0-9]{10,20}$"},
-    ],
-}
-
-Name = Annotated[str, PlainValidator(_name), WithJsonSchema(_NAME_SCHEMA)]
-TaskId = Annotated[int, PlainValidator(_task_id), WithJsonSchema(_TASK_ID_SCHEMA)]
-Time = Annotated[float, PlainValidator(_time), WithJsonSchema(_TIME_SCHEMA)]
-# Optional fields may be left out, but null is no value: where absence widens what an event does
-# ("every task of the stream", "now"), a producer's failed look-up must not pass for it.
-OptionalName = Annotated[str | None, PlainValidator(_name), WithJsonSchema(_NAME_SCHEMA)]
-OptionalTaskId = Annotated[int | None, PlainValidator(_task_id), WithJsonSchema(_TASK_ID_SCHEMA)]
-OptionalTime = Annotated[float | None, PlainValidator(_time), WithJsonSchema(_TIME_SCHEMA)]
+HIGHLIGHT_SECONDS = 1800  # a real-time recording ends after at most 30 minutes (267/30148)
 
 # -- models ------------------------------------------------------------------------------------
-
-# The Live API's spelling → ours.
-ALIASES = {"StreamName": "stream_name", "TaskId": "task_id", "DomainName": "domain_name", "AppName": "app_name"}
 
 
 class _Model(BaseModel):
@@ -157,63 +33,50 @@ class _Model(BaseModel):
 
 
 class _Event(_Model):
-    @model_validator(mode="before")
-    @classmethod
-    def _one_spelling(cls, fields: dict[str, object]) -> dict[str, object]:
-        if ALIASES.keys().isdisjoint(fields):
-            return fields
-        for alias, name in ALIASES.items():
-            if alias in fields:
-                value = fields[alias]
-                if name in fields and not _same(fields[name], value):
-                    raise PydanticCustomError(
-                        Reason.CONFLICTING_FIELDS.value,
-                        "{rule}",
-                        {"rule": f"{name} is {shown(fields[name])} but {alias} is {shown(value)}: send one of them"},
-                    )
-                fields = {**fields, name: value}
-        return fields
-
-
-def _same(one: object, other: object) -> bool:
-    if type(one) is not type(other):
-        return {type(one), type(other)} == {int, str} and str(one) == str(other)
-    return one == other
+    """A message of ours. What a producer leaves out never widens it: what acts now, or on many tasks, is said."""
 
 
 class StreamEnd(_Event):
-    """The user's own backend says that a stream is over: its task is due now.
+    """The user's own backend says that a stream is over: its task is due at ``ended_at``, now if that is left out.
 
-    Without a ``task_id``: every task that the ledger knows of that stream and that had started by ``ended_at``.
+    With the task id ``"all"``: every task that the ledger knows of that stream and that had started by ``ended_at``;
+    where a domain or an app is named, only tasks that were registered under it.
     """
 
     type: Literal["stream-end"]
     stream_name: Name
-    task_id: OptionalTaskId = None
+    task_id: TaskIdOrAll
     ended_at: OptionalTime = None
     domain_name: OptionalName = None
     app_name: OptionalName = None
 
     @model_validator(mode="after")
-    def _says_what_ended(self) -> StreamEnd:
-        if self.task_id is None and self.ended_at is None:
+    def _all_up_to_a_moment(self) -> StreamEnd:
+        if self.task_id == ALL and self.ended_at is None:
             raise PydanticCustomError(
-                Reason.MISSING_FIELD.value, "task_id: missing: send task_id, or ended_at to name none"
+                Reason.MISSING_FIELD.value,
+                'ended_at: missing: with the task_id "all", say when the stream ended; or send the id of one task',
             )
         return self
 
 
 class RetentionExpiry(_Event):
-    """The user's own backend says when a retention expires: due at ``expires_at``, now if absent or past."""
+    """The user's own backend says when a retention expires: due at ``expires_at``, now if that is past."""
 
     type: Literal["retention-expiry"]
     stream_name: Name
     task_id: TaskId
-    expires_at: OptionalTime = None
+    expires_at: Time
+    domain_name: OptionalName = None
+    app_name: OptionalName = None
 
 
 class TaskCreated(_Event):
-    """Remember this task: due at ``expires_at``, else at ``end_time`` plus a margin, else not yet known."""
+    """Remember this task: due at ``expires_at``, else at ``end_time`` plus a margin.
+
+    ``start_time`` None: it starts when the message arrives. ``highlight`` is kept only where the message does not say
+    when such a recording ends.
+    """
 
     type: Literal["task-created"]
     stream_name: Name
@@ -223,14 +86,34 @@ class TaskCreated(_Event):
     expires_at: OptionalTime = None
     domain_name: OptionalName = None
     app_name: OptionalName = None
+    highlight: Highlight = Field(default=None, alias="Highlight")
+
+    @property
+    def assumes_end(self) -> bool:
+        """Whether no message stated this ``end_time``: it is counted from the message's arrival."""
+        return self.highlight is not None
 
     @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> TaskCreated:
+    def _has_an_end(self, info: ValidationInfo) -> TaskCreated:
+        if self.highlight is not None:
+            return self._of_a_highlight((info.context or {})["now"])
+        if self.end_time is None and self.expires_at is None:
+            raise PydanticCustomError(
+                Reason.MISSING_FIELD.value,
+                "end_time: missing: say when the task ends: send end_time, expires_at, or Highlight: 1",
+            )
         if self.start_time is not None and self.end_time is not None and self.end_time <= self.start_time:
             raise PydanticCustomError(
                 Reason.CONFLICTING_FIELDS.value, "end_time is not after start_time: are they the wrong way round?"
             )
         return self
+
+    def _of_a_highlight(self, now: float) -> TaskCreated:
+        """As the API takes it: it starts now, and ends within 30 minutes."""
+        latest = now + HIGHLIGHT_SECONDS
+        if self.end_time is not None and now < self.end_time <= latest:
+            return self.model_copy(update={"start_time": None, "highlight": None})
+        return self.model_copy(update={"start_time": None, "end_time": latest})
 
 
 class Sweep(_Event):
@@ -271,8 +154,88 @@ TYPES: dict[str, type[_Event]] = {
 
 
 def subject(event: Event) -> tuple[str | None, int | None]:
-    """The stream and the task that an event names, where it names any."""
-    return getattr(event, "stream_name", None), getattr(event, "task_id", None)
+    """The stream and the task that an event names, where it names any. ``"all"`` names none."""
+    task_id = getattr(event, "task_id", None)
+    return getattr(event, "stream_name", None), None if task_id == ALL else task_id
+
+
+# -- spellings ---------------------------------------------------------------------------------
+
+# The Live API's spelling → ours.
+ALIASES = {
+    "StreamName": "stream_name",
+    "TaskId": "task_id",
+    "StartTime": "start_time",
+    "EndTime": "end_time",
+    "DomainName": "domain_name",
+    "AppName": "app_name",
+}
+# What may stand in a message of each type; in a sweep, anything may.
+_NAMES = {
+    kind: frozenset(field.alias or name for name, field in model.model_fields.items())
+    for kind, model in TYPES.items()
+    if model is not Sweep
+}
+# Of these, the ones that a message may bring without being looked at any closer.
+_PLAIN_NAMES = {kind: names - {"Highlight"} for kind, names in _NAMES.items()}
+_ALIASES = {kind: {alias: name for alias, name in ALIASES.items() if name in names} for kind, names in _NAMES.items()}
+# What two spellings of one field are compared by.
+_MEANING: dict[str, Callable[[Any], object]] = {
+    "stream_name": rules.name,
+    "task_id": rules.task_id_or_all,
+    "start_time": rules.unix_seconds,
+    "end_time": rules.unix_seconds,
+    "domain_name": rules.name,
+    "app_name": rules.name,
+}
+
+
+def _in_our_spelling(sent: Mapping[str, Any], kind: str) -> Mapping[str, Any] | Rejection:
+    """The fields of a message, those in the API's spelling under our names; a rejection if one nearly is a field."""
+    names, aliases = _NAMES[kind], _ALIASES[kind]
+    unknown = [field for field in sent if field not in names and field not in aliases]
+    if unknown and (detail := _nearly_ours(unknown, kind)):
+        return Rejection(Reason.UNKNOWN_FIELD, detail, kind, _stream_of(sent))
+    if "Highlight" in names and sent.get("Highlight") in (1, "1"):
+        # Such a recording starts at once, whatever is said: the API does not read its start either.
+        sent = {field: value for field, value in sent.items() if field not in ("start_time", "StartTime")}
+    return sent if aliases.keys().isdisjoint(sent) else _without_aliases(sent, kind)
+
+
+def _without_aliases(sent: Mapping[str, Any], kind: str) -> Mapping[str, Any] | Rejection:
+    fields = dict(sent)
+    for alias, name in _ALIASES[kind].items():
+        if alias not in sent:
+            continue
+        value = rules.with_offset(sent[alias]) if name in ("start_time", "end_time") else sent[alias]
+        if name in sent and not _same(name, sent[name], value):
+            detail = f"{name} is {shown(sent[name])} but {alias} is {shown(sent[alias])}: send one of them"
+            return Rejection(Reason.CONFLICTING_FIELDS, detail, kind, _stream_of(sent))
+        fields[name] = value
+    return fields
+
+
+def _nearly_ours(unknown: list[str], kind: str) -> str:
+    """What is wrong with fields that a message of this type does not have; empty if nothing is."""
+    from handler import spelling  # most messages have none
+
+    names = _NAMES[kind]
+    near = [field for field in unknown if isinstance(field, str) and spelling.meant(field, names)]
+    return "; ".join(
+        f"{shown(field)}: no field of a {kind}: {_way_out(spelling.meant(field, names), kind)}" for field in near[:3]
+    )
+
+
+def _way_out(ours: str | None, kind: str) -> str:
+    if ours in _NAMES[kind]:
+        return f"is {ours} meant?"
+    return f"a retention is said by a retention-expiry, with {ours}"
+
+
+def _same(name: str, one: object, other: object) -> bool:
+    with suppress(PydanticCustomError):
+        return _MEANING[name](one) == _MEANING[name](other)
+    return type(one) is type(other) and one == other
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -308,16 +271,46 @@ def _unwrapped(cloud_event: dict[str, Any], deep: int, in_array: bool) -> Iterat
     """A structured CloudEvent's data, with the last segment of its type where the data names none."""
     kind = cloud_event.get("type")
     named = kind.rpartition(".")[2] if isinstance(kind, str) else kind
-    data = cloud_event.get("data", {})
+    data = _data_of(cloud_event)
     if isinstance(data, dict) and "specversion" in data:
         yield Rejection(Reason.TOO_DEEP, "data: a CloudEvent: it must not hold another one")
         return
     for fields in _objects(data, deep, in_array):
         # A callback names no type either, but says what it is: the wrapper must not make more of it.
-        if isinstance(fields, Rejection) or "type" in fields or "event_type" in fields:
-            yield fields
-        else:
-            yield {**fields, "type": named}
+        if not isinstance(fields, Rejection) and "type" not in fields and "event_type" not in fields:
+            fields = {**fields, "type": named}
+        yield _misplaced(cloud_event, fields) or fields
+
+
+def _data_of(cloud_event: Mapping[str, Any]) -> object:
+    if "data_base64" not in cloud_event:
+        return cloud_event.get("data", {})
+    if "data" in cloud_event:
+        return Rejection(Reason.CONFLICTING_FIELDS, "data and data_base64: a CloudEvent has one of them")
+    data = cloud_event["data_base64"]
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (ValueError, TypeError):
+        return Rejection(Reason.INVALID_FIELD, f"data_base64: {shown(data)}: must be the Base64 of UTF-8 text")
+
+
+def _misplaced(cloud_event: Mapping[str, Any], fields: Mapping[str, Any] | Rejection) -> Rejection | None:
+    """What is wrong if a field of ours is an attribute of the CloudEvent, where it would not be read."""
+    kind = None if isinstance(fields, Rejection) else fields.get("type")
+    if isinstance(fields, Rejection) or not isinstance(kind, str) or kind not in _NAMES:
+        return None
+    wrong = [attribute for attribute in cloud_event if attribute in _ATTRIBUTES]
+    detail = f"{', '.join(map(shown, wrong[:3]))}: an attribute of the CloudEvent: put it into data"
+    return Rejection(Reason.UNKNOWN_FIELD, detail, kind, _stream_of(fields)) if wrong else None
+
+
+# Our fields as a CloudEvent's attributes may be spelled, which have lower-case letters and digits only.
+_ATTRIBUTES = frozenset(
+    spelling
+    for name in (*chain(*_NAMES.values()), *ALIASES)
+    if name != "type"
+    for spelling in (name, name.lower().replace("_", ""))
+)
 
 
 def _decoded(text: str) -> object:
@@ -331,38 +324,62 @@ def _decoded(text: str) -> object:
         return Rejection(Reason.NOT_JSON, f"{shown(text)}: must be JSON")
 
 
+def is_callback(fields: Mapping[str, object]) -> bool:
+    """Whether these are the fields of a CSS callback, which says what it is by its ``event_type``.
+
+    Some have a ``type`` of their own (an array, for one), which is no text as ours is; an interrupted push has none.
+    """
+    if "event_type" not in fields:
+        return False
+    return "type" not in fields or not (isinstance(fields["type"], str) or fields["event_type"] == 0)
+
+
 def _event(fields: Mapping[str, object] | Rejection, now: float) -> Event | Rejection:
     if isinstance(fields, Rejection):
         return fields
+    if "event_type" in fields and is_callback(fields):
+        return _callback(fields, now)
     kind: object = fields.get("type")
-    model: type[_Model]
-    if "type" not in fields and "event_type" in fields:
-        event_type = fields["event_type"]
-        if isinstance(event_type, bool) or not isinstance(event_type, int):
-            return Rejection(Reason.INVALID_FIELD, f"event_type: {shown(event_type)}: must be an integer")
-        kind, model = "callback", Interruption if event_type == 0 else OtherCallback
-    elif not isinstance(kind, str) or kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         reason = Reason.UNKNOWN_TYPE if "type" in fields else Reason.MISSING_FIELD
         value = shown(kind) if "type" in fields else "missing"
         return Rejection(reason, f"type: {value}: must be one of {', '.join(TYPES)}")
-    else:
-        model = TYPES[kind]
+    return _validated(TYPES[kind], fields, kind, now)
+
+
+def _callback(fields: Mapping[str, object], now: float) -> Event | Rejection:
+    event_type = fields["event_type"]
+    if isinstance(event_type, bool) or not isinstance(event_type, int):
+        return Rejection(Reason.INVALID_FIELD, f"event_type: {shown(event_type)}: must be an integer")
+    return _validated(Interruption if event_type == 0 else OtherCallback, fields, "callback", now)
+
+
+def _validated(model: type[_Model], sent: Mapping[str, object], kind: str, now: float) -> Event | Rejection:
+    fields: Mapping[str, object] | Rejection = sent
     try:
+        if kind in _PLAIN_NAMES and not sent.keys() <= _PLAIN_NAMES[kind]:
+            fields = _in_our_spelling(sent, kind)
+            if isinstance(fields, Rejection):
+                return fields
         # What model_validate does, without its own options: a twentieth of the cost of reading a message.
         return model.__pydantic_validator__.validate_python(fields, context={"now": now})  # type: ignore[no-any-return]
     except ValidationError as error:
-        return _rejection(error, fields, kind)
+        return _rejection(error, sent, kind)
     except RecursionError:
         return Rejection(Reason.INVALID_FIELD, "a field is nested too deeply to be anything valid", kind)
 
 
-def _rejection(error: ValidationError, fields: Mapping[str, object], kind: str) -> Rejection:
+def _rejection(error: ValidationError, sent: Mapping[str, object], kind: str) -> Rejection:
     """One rejection for all that is wrong with a message; its reason is the first mistake's."""
     mistakes = error.errors(include_url=False)
     reason = _MISTAKES.get(mistakes[0]["type"], Reason.INVALID_FIELD)
-    name = next((fields[key] for key in ("stream_name", "StreamName", "stream_id") if key in fields), None)
-    stream_name = name if isinstance(name, str) and len(name) <= 256 and _IS_NAME(name) else None
-    return Rejection(reason, "; ".join(map(_sentence, mistakes)), kind, stream_name)
+    detail = "; ".join(_sentence(mistake, sent, kind) for mistake in mistakes)
+    return Rejection(reason, detail, kind, _stream_of(sent))
+
+
+def _stream_of(sent: Mapping[str, Any]) -> str | None:
+    name = next((sent[key] for key in ("stream_name", "StreamName", "stream_id") if key in sent), None)
+    return name if rules.is_name(name) else None
 
 
 _MISTAKES = {
@@ -370,12 +387,20 @@ _MISTAKES = {
     Reason.MISSING_FIELD.value: Reason.MISSING_FIELD,
     Reason.CONFLICTING_FIELDS.value: Reason.CONFLICTING_FIELDS,
 }
+# What to send where the reader may have meant to leave it out.
+_IF_MISSING = {
+    ("stream-end", "task_id"): ': send the id of the task, or "all" for every known task of the stream',
+    ("retention-expiry", "expires_at"): ": if it is due now, send the time that it is now",
+}
 
 
-def _sentence(mistake: Any) -> str:
+def _sentence(mistake: Any, sent: Mapping[str, object], kind: str) -> str:
     if not mistake["loc"]:
         return str(mistake["msg"])
     field = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "missing":
-        return f"{field}: missing"
-    return f"{field}: {shown(mistake['input'])}: {mistake['msg']}"
+        return f"{field}: missing{_IF_MISSING.get((kind, field), '')}"
+    alias = next((alias for alias, name in ALIASES.items() if name == field and alias in sent), None)
+    if alias is None or field in sent:
+        return f"{field}: {shown(mistake['input'])}: {mistake['msg']}"
+    return f"{field} (sent as {alias}): {shown(sent[alias])}: {mistake['msg']}"

@@ -246,8 +246,8 @@ class Planner:
         if isinstance(event, StreamEnd):
             return self._stream_end(event, asked)
         if isinstance(event, RetentionExpiry):
-            at = self._now if event.expires_at is None else event.expires_at
-            return [self._assert(RecordTask(event.stream_name, event.task_id), at, "expires_at", asked)]
+            task = RecordTask(event.stream_name, event.task_id)
+            return [self._assert(task, event.expires_at, "expires_at", asked)]
         if not self._ledger.keeps:
             detail = f"a {event.type} only concerns tasks that a ledger holds, and REAPER_LEDGER is not set"
             return [_ignored(Reason.NO_LEDGER, detail)]
@@ -264,10 +264,10 @@ class Planner:
         at = self._now if event.ended_at is None else event.ended_at
         if self._now < at <= self._now + CLOCK_SKEW_SECONDS:
             at = self._now
-        if event.task_id is not None:
+        if isinstance(event.task_id, int):
             return [self._assert(RecordTask(event.stream_name, event.task_id), at, "ended_at", asked)]
         if not self._ledger.keeps:
-            return [_ignored(Reason.NO_TASK_ID, "without a ledger nobody knows the tasks of this stream: send task_id")]
+            return [_ignored(Reason.NO_TASK_ID, "only a ledger knows the tasks of a stream: send the id of each")]
         known = self._of_stream(event.stream_name)
         meant = [entry for entry in known if _is_within(entry, event) and _had_started(entry, min(at, self._now))]
         parts = [self._assert(entry.task, at, "ended_at", asked) for entry in meant]
@@ -299,7 +299,8 @@ class Planner:
         at = event.expires_at
         if at is None and event.end_time is not None:
             at = event.end_time + self._settings.end_margin_seconds
-        return self._keep(entry if at is None else entry.asserted(at, asked.because), stated_at=at)
+        assumed = event.expires_at is None and event.assumes_end
+        return self._keep(entry if at is None else entry.asserted(at, asked.because), stated_at=None if assumed else at)
 
     def _hint(self, event: Interruption, asked: Asked) -> list[Part]:
         interrupted_at = min(event.event_time, self._now)  # no interruption is known before it happens

@@ -28,9 +28,14 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         for name, value in pairs:
-            if fields[name] != value:
+            if fields[name] is not value and _text(fields[name]) != _text(value):
                 raise AmbiguousKeyError(f"{shown(name)} is {shown(value)} and {shown(fields[name])}")
     return fields
+
+
+def _text(value: object) -> str:
+    """The same for equal values only: 1, 1.0 and true are three, which ``==`` takes for one."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _no_constant(name: str) -> None:

@@ -80,6 +80,7 @@ class CosStandIn:
         self.gate_of_key: Callable[[str, str], CosFault | None] = lambda *_: None  # about its method and key
         self.locked: set[str] = set()  # keys, relative to the prefix, that nobody may read
         self._written: dict[str, float] = {}
+        self._appeared: dict[str, float] = {}  # when a key was first written: another version of it is no news
         self._deleted: dict[str, tuple[float, float]] = {}
 
     def __enter__(self) -> CosStandIn:
@@ -113,6 +114,7 @@ class CosStandIn:
         backend: Any = s3_backends["123456789012"]["aws"]
         backend.put_object(BUCKET, f"reaper/{key}", body)
         self._written[f"reaper/{key}"] = self._clock()
+        self._appeared.setdefault(f"reaper/{key}", self._clock())
 
     def remove(self, key: str) -> None:
         """Takes one object away behind everybody's back."""
@@ -155,9 +157,11 @@ class CosStandIn:
         with self._lock:
             if method == "PUT":
                 self._written[key] = self._clock()
+                self._appeared.setdefault(key, self._clock())
                 self._deleted.pop(key, None)
             elif method == "DELETE" and key in self._written:
                 self._deleted[key] = (self._clock(), self._written.pop(key))
+                self._appeared.pop(key, None)
             elif method == "GET" and not key:
                 body = self._listing(body, parse_qs(environ["QUERY_STRING"]))
         status, headers = answered[0][:2]
@@ -175,7 +179,7 @@ class CosStandIn:
         for item in re.findall(r"<Contents>.*?</Contents>", text, re.DOTALL):
             key = unquote(re.findall(r"<Key>(.*?)</Key>", item)[0])
             written = self._written.get(key, now)
-            if not self.lag or written <= now - self.lag:
+            if not self.lag or self._appeared.get(key, now) <= now - self.lag:
                 items[key] = re.sub(r"<LastModified>.*?<", f"<LastModified>{_iso(written)}<", item)
         truncated = "<IsTruncated>true" in text
         prefix, marker = query.get("prefix", [""])[0], query.get("marker", [""])[0]

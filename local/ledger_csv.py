@@ -195,7 +195,11 @@ def _event_of(row: dict[str, Any]) -> messages.TaskCreated | str:
 
 
 def _read(fields: dict[str, Any]) -> messages.TaskCreated | str:
-    [event] = messages.read([{"type": "task-created", **fields}], time.time())
+    # A message must say when its task ends, a row need not: it is lent an end to be read.
+    lent = {} if fields.keys() & {"expires_at", "end_time"} else {"expires_at": time.time()}
+    [event] = messages.read([{"type": "task-created", **fields, **lent}], time.time())
     if isinstance(event, Rejection):
         return event.detail.replace("expires_at", "due").replace("end_time", "look")
-    return event if isinstance(event, messages.TaskCreated) else "cannot be read"
+    if not isinstance(event, messages.TaskCreated):
+        return "cannot be read"
+    return event.model_copy(update=dict.fromkeys(lent)) if lent else event

@@ -13,6 +13,7 @@ from typing import Any
 from handler.app import Handler, build
 
 STREAM, TASK = "room-1", 1001
+LONG_AGO = 1_600_000_000
 
 
 @dataclass
@@ -59,7 +60,8 @@ def stream_end(stream_name: object = STREAM, task_id: object = TASK, **more: obj
 
 
 def retention_expiry(**more: object) -> dict[str, object]:
-    return {"type": "retention-expiry", "stream_name": STREAM, "task_id": TASK, **more}
+    """Due now, unless told otherwise."""
+    return {"type": "retention-expiry", "stream_name": STREAM, "task_id": TASK, "expires_at": LONG_AGO, **more}
 
 
 def ckafka(*bodies: object, first_offset: int = 0) -> dict[str, object]:

@@ -82,6 +82,38 @@ def test_other_callbacks_are_acknowledged(world: World, event_type: int) -> None
     assert (status(done), done.outcomes) == (200, [("ignored", "not_an_interruption")])
 
 
+@pytest.mark.parametrize("kind", [["porn", "politics"], [], 7, None, {"a": 1}])
+@pytest.mark.parametrize("event_type", [317, 318])
+def test_a_callback_with_a_type_of_its_own_is_acknowledged_and_ignored(
+    world: World, event_type: int, kind: object
+) -> None:
+    callback = signed(world, event_type=event_type, type=kind, streamId=STREAM, channelId=STREAM)
+    done = world.does(http(callback))
+    assert (status(done), done.outcomes) == (200, [("ignored", "not_an_interruption")])
+    assert world.does(ckafka(callback)).outcomes == [("ignored", "not_an_interruption")]
+    assert world.cos.keys() == []
+    assert status(world.does(http({**callback, "sign": "0" * 32}))) == 401
+
+
+@pytest.mark.parametrize("kind", ["porn", "stream-end", "callback", ""])
+@pytest.mark.parametrize("event_type", [0, 1, 317])
+def test_a_callback_over_http_has_no_type_that_is_text(world: World, event_type: int, kind: str) -> None:
+    done = world.does(http(signed(world, event_type=event_type, type=kind)))
+    assert (status(done), done.outcomes) == (403, [("rejected", "forbidden")])
+    assert status(world.does(http(signed(world, event_type=317, type=[kind])))) == 200
+
+
+@pytest.mark.parametrize("kind", [["porn"], 7, None])
+def test_an_interruption_with_a_type_of_its_own_is_not_acted_on(world: World, kind: object) -> None:
+    """CSS documents none, so what it means is not known."""
+    world.does(ckafka(world.created(end_time=world.clock.now + 24 * HOUR)))
+    before = world.cos.keys("tasks/") + world.cos.keys("due/")
+    assert status(world.does(http(signed(world, type=kind)))) == 403
+    assert world.does(ckafka(signed(world, type=kind), first_offset=1)).outcomes == [("rejected", "unknown_type")]
+    assert world.does(ckafka(signed(world, type=kind, event_type=1), first_offset=2)).outcomes[0][0] == "ignored"
+    assert world.cos.keys("tasks/") + world.cos.keys("due/") == before
+
+
 @pytest.mark.parametrize(
     ("change", "code", "reason"),
     [

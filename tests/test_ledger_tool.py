@@ -33,7 +33,9 @@ def tool(world: World) -> Tool:
 
 
 def test_looking_shows_what_is_there(world: World, tool: Tool) -> None:
-    world.does(ckafka(world.created(), retention_expiry(task_id=2, expires_at=world.clock.now + DAY)))
+    world.does(ckafka(world.created()))
+    world.without_end()
+    world.does(ckafka(retention_expiry(task_id=2, expires_at=world.clock.now + DAY), first_offset=1))
     world.does(ckafka("garbage"))
     world.clock.now += 5
     status = json.loads(tool("status", "--json").stdout)

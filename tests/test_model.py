@@ -61,19 +61,17 @@ class Lives(RuleBasedStateMachine):
 
     # -- the world
 
-    @rule(stream=streams, end=st.one_of(st.none(), hours))
-    def a_recording_is_created(self, stream: str, end: float | None) -> None:
+    @rule(stream=streams, end=st.one_of(st.just(300 * 24.0), hours))
+    def a_recording_is_created(self, stream: str, end: float) -> None:
         task_id = len(self.created) + 1
         self.created[task_id] = (stream, self.clock.now)
         self.api.state.add(stream, task_id)
-        fields: dict[str, object] = {} if end is None else {"end_time": self.clock.now + end * HOUR}
-        if end is not None:
-            self._assert(task_id, self.clock.now + end * HOUR + MARGIN)
+        self._assert(task_id, self.clock.now + end * HOUR + MARGIN)
         self._deliver(
             ckafka(
                 {
                     "type": "task-created", "stream_name": stream, "task_id": task_id, "start_time": self.clock.now,
-                    "domain_name": "push.example.com", "app_name": "live", **fields,
+                    "end_time": self.clock.now + end * HOUR, "domain_name": "push.example.com", "app_name": "live",
                 },
                 first_offset=self._next(),
             )
@@ -101,7 +99,7 @@ class Lives(RuleBasedStateMachine):
     @rule(stream=streams)
     def the_backend_ends_a_stream(self, stream: str) -> None:
         self.ends.append((stream, self.clock.now))
-        ended = {"type": "stream-end", "stream_name": stream, "ended_at": self.clock.now}
+        ended = stream_end(stream, "all", ended_at=self.clock.now)
         self._deliver(ckafka(ended, first_offset=self._next()))
 
     @precondition(lambda self: self.created)

@@ -23,6 +23,7 @@ def hinted(world: World, *task_ids: int) -> None:
         world.api.state.add(name, task_id)
         created = world.created(stream_name=name, task_id=task_id, end_time=world.clock.now + 30 * DAY)
         world.does(ckafka(created, first_offset=task_id))
+        world.clock.now += 5
         world.does(ckafka(push_callback(0, stream_id=name, event_time=world.clock.now), first_offset=task_id))
 
 
@@ -225,6 +226,7 @@ def test_a_hint_that_reaches_no_task_says_what_there_is_instead(
     world: World, fields: dict[str, object], named: str
 ) -> None:
     world.does(ckafka(world.created(end_time=world.clock.now + DAY)))
+    world.clock.now += 5
     done = world.does(ckafka(world.interrupted(**fields), first_offset=1))
     assert done.outcomes == [("ignored", "no_known_task")]
     assert named in done.tasks[0]["detail"]

@@ -64,8 +64,11 @@ def test_what_is_due_is_deleted(api: LiveStandIn, event: object) -> None:
     [
         (timer(""), ("ignored", "no_ledger")),
         ({"type": "sweep"}, ("ignored", "no_ledger")),
-        ({"type": "task-created", "stream_name": STREAM, "task_id": TASK}, ("ignored", "no_ledger")),
-        ({"type": "stream-end", "stream_name": STREAM, "ended_at": AN_HOUR_AGO}, ("ignored", "no_task_id")),
+        (
+            {"type": "task-created", "stream_name": STREAM, "task_id": TASK, "end_time": IN_AN_HOUR},
+            ("ignored", "no_ledger"),
+        ),
+        (stream_end(task_id="all", ended_at=AN_HOUR_AGO), ("ignored", "no_task_id")),
         (push_callback(0), ("ignored", "no_ledger")),
         (push_callback(1), ("ignored", "no_ledger")),
         (push_callback(100), ("ignored", "no_ledger")),

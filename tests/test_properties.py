@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handler import messages
+from handler import messages, spelling
 from handler.app import Handler, RedeliveryNeeded, build
 from handler.model import Rejection
 from handler.settings import SettingsError
@@ -35,6 +35,7 @@ IDS = range(1, 6)
 WORDS = [
     "type", "stream-end", "retention-expiry", "task-created", "sweep", "stream_name", "StreamName", "task_id", "TaskId",
     "ended_at", "expires_at", "event_type", "Records", "Ckafka", "CMQ", "msgBody", "EventList", "specversion", "data",
+    "all", "Highlight", "EndTime", "data_base64", "TaskID",
     "Type", "Timer", "Message", "Body", "ClientContext", "room-1", "httpMethod", "body",
 ]  # fmt: skip
 
@@ -168,3 +169,49 @@ def test_a_time_means_the_same_in_every_notation(seconds: float) -> None:
     [event] = messages.read(retention_expiry(expires_at=china), 1_795_341_600.0)
     assert isinstance(event, messages.RetentionExpiry)
     assert event.expires_at == pytest.approx(seconds, abs=1e-5)
+
+
+FIELDS = frozenset({"type", "stream_name", "task_id", "ended_at", "domain_name", "app_name"})
+
+
+@st.composite
+def misspelt(draw: st.DrawFn) -> tuple[str, str]:
+    """A field of ours, and a word that a few random edits make of it."""
+    field = draw(st.sampled_from(sorted(FIELDS)))
+    letters = list(spelling.squashed(field))
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.integers(0, len(letters)))
+        edit = draw(st.sampled_from(["insert", "delete", "replace", "swap"]))
+        letter = draw(st.sampled_from("aeistnmx2"))
+        if edit == "swap":
+            letters[place : place + 2] = letters[place : place + 2][::-1]
+        else:
+            letters[place : place + (edit != "insert")] = [] if edit == "delete" else [letter]
+    return field, "".join(letters)
+
+
+def within_one_edit(word: str, field: str) -> bool:
+    """The rule, as slow and plain as it is written."""
+    letters = sorted(set(word + field))
+    edits = {word}
+    for place in range(len(word) + 1):
+        head, tail = word[:place], word[place:]
+        edits |= {head + letter + tail for letter in letters} | {head + tail[1:], head + tail[1::-1] + tail[2:]}
+        edits |= {head + letter + tail[1:] for letter in letters if tail}
+    return field in edits
+
+
+@settings(max_examples=400, deadline=None)
+@given(misspelt())
+def test_what_nearly_spells_a_field_is_what_one_edit_makes_of_it(made: tuple[str, str]) -> None:
+    _, word = made
+    fields = {spelling.squashed(field) for field in FIELDS}
+    near = {
+        field
+        for field in fields
+        if word == field or (min(len(word), len(field)) >= 6 and word[0] == field[0] and within_one_edit(word, field))
+    }
+    expected = bool(near) or word.startswith("ttl") or word.endswith("ttl")
+    assert (spelling.meant(word, FIELDS) is not None) == expected
+    [found] = messages.read(stream_end("a", 7, **{word.upper(): 0}), 1_795_341_600.0)
+    assert isinstance(found, Rejection) == expected

@@ -61,7 +61,7 @@ def test_ends_of_tasks_that_began_later_do_not_concern_them(world: World) -> Non
     world.api.state.add(STREAM, TASK)
     world.does(retention_expiry(expires_at=world.clock.now + DAY))
     world.clock.now += 5
-    ended = {"type": "stream-end", "stream_name": STREAM, "ended_at": world.clock.now - HOUR}
+    ended = stream_end(task_id="all", ended_at=world.clock.now - HOUR)
     assert world.does(ckafka(ended)).outcomes == [("ignored", "no_known_task")]
     assert not world.api.calls
 
@@ -114,7 +114,7 @@ def test_a_retention_that_comes_while_its_task_is_registered_is_kept(world: Worl
     def retention() -> object:
         return retention_expiry(expires_at=world.clock.now + 2 * HOUR)
 
-    assert at_each_request(world, registered, retention) == 2
+    assert at_each_request(world, registered, retention) == 3
 
 
 def test_a_retention_that_comes_while_a_sweep_finds_the_stream_on_air_is_kept(world: World) -> None:
@@ -215,7 +215,7 @@ def test_an_unreadable_entry_harms_no_other_of_its_stream(world: World) -> None:
     [key] = [key for key in world.cos.keys("tasks/") if key.endswith("/2.json")]
     world.cos.put(key, b"{}")
     world.clock.now += 5
-    ended = {"type": "stream-end", "stream_name": STREAM, "ended_at": world.clock.now}
+    ended = stream_end(task_id="all", ended_at=world.clock.now)
     assert world.does(ckafka(ended)).outcomes == [("deleted", None), ("failed", "ledger_refused")]
 
 
@@ -255,7 +255,7 @@ def test_many_hints_of_one_stream_list_it_once(world: World) -> None:
     world.clock.now += 5
     world.cos.requests.clear()
     world.does(ckafka(*(world.interrupted() for _ in range(50)), first_offset=1))
-    assert len(world.cos.requests) == 4
+    assert len(world.cos.requests) == 5
 
 
 def test_what_an_older_version_did_not_write_is_no_obstacle(world: World) -> None:
