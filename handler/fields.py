@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from handler.model import Reason
 
 MAX_TASK_ID = 2**63 - 1
+MAX_EXACT_NUMBER = 2**53  # above it, JavaScript's numbers are rounded
 EARLIEST = 1_420_070_400  # 2015-01-01T00:00:00Z: before the service existed
 DAYS_AHEAD = 400
 ALL: Literal["all"] = "all"
@@ -75,8 +76,13 @@ _IS_DIGITS = re.compile(_DIGITS, re.ASCII).fullmatch
 _LOOKS_NUMERIC = r"[\s\d.,+\-_eE]*"
 
 
+class LargeNumber(int):
+    """An id that came as a JSON number of a size that JavaScript cannot hold: it may have been rounded."""
+
+
 def task_id(value: object) -> int:
     """The id of one task."""
+    text = isinstance(value, str)
     if isinstance(value, str):
         if len(value) > 19 or not _IS_DIGITS(value):
             raise _no_digits(value)
@@ -85,7 +91,7 @@ def task_id(value: object) -> int:
         raise _broken("must be an integer, or a string of digits")
     if not 1 <= value <= MAX_TASK_ID:
         raise _broken(f"must be from 1 to {MAX_TASK_ID}")
-    return value
+    return LargeNumber(value) if not text and value > MAX_EXACT_NUMBER else value
 
 
 def task_id_or_all(value: object) -> int | Literal["all"]:

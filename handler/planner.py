@@ -14,6 +14,7 @@ from math import floor
 from typing import Any, NamedTuple
 
 from handler import messages
+from handler.fields import LargeNumber
 from handler.ledger import DEFAULT_APP, Due, Entry, Ledger, LedgerError, LedgerRefused, same_domain
 from handler.messages import (
     CLOCK_SKEW_SECONDS,
@@ -417,7 +418,15 @@ def lines(reading: Reading, parts: Parts, results: Mapping[RecordTask, Result]) 
                 if task in told:
                     result = result._replace(reason=Reason.DUPLICATE, calls=None, latency_ms=None)
                 told.add(task)
-            yield _line(item, part.task, result)
+            yield _line(item, part.task, _with_rounding(item, result))
+
+
+def _with_rounding(item: Asked, result: Result) -> Result:
+    """``not_found`` of an id that may have been rounded on its way says so."""
+    if result.reason is not Reason.NOT_FOUND or not isinstance(getattr(item.event, "task_id", None), LargeNumber):
+        return result
+    rounded = "the id came as a JSON number above 2^53, where JavaScript rounds: send it as a string"
+    return result._replace(detail=f"{result.detail}; {rounded}" if result.detail else rounded)
 
 
 def _line(item: Asked, task: RecordTask | None, result: Result) -> Line:

@@ -102,6 +102,21 @@ def test_a_task_named_twice_is_sent_once_and_reported_for_each_message(api: Live
     assert ["latency_ms" in line for line in done.tasks] == [True, False, False, False]
 
 
+@pytest.mark.parametrize("task_id", [2**53 + 2, 710_000_001_234_567_900, 2**63 - 1024])
+def test_an_id_that_javascript_may_have_rounded_says_so_where_it_is_not_found(api: LiveStandIn, task_id: int) -> None:
+    for body in (stream_end(task_id=task_id), retention_expiry(task_id=task_id, expires_at=1_600_000_000)):
+        done = run(ckafka(body))
+        assert done.outcomes == [("already_gone", "not_found")]
+        assert "send it as a string" in done.tasks[0]["detail"]
+
+
+@pytest.mark.parametrize("task_id", [2**53, 7, str(2**53 + 2), str(2**63 - 1024)])
+def test_an_id_that_nobody_can_have_rounded_says_nothing_of_it(api: LiveStandIn, task_id: object) -> None:
+    done = run(ckafka(stream_end(task_id=task_id)))
+    assert done.outcomes == [("already_gone", "not_found")]
+    assert "string" not in done.tasks[0].get("detail", "")
+
+
 def test_one_id_under_two_streams_is_two_tasks(api: LiveStandIn) -> None:
     api.state.add(STREAM, TASK)
     done = run(ckafka(stream_end("other"), stream_end()))
