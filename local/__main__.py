@@ -133,11 +133,12 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
 
 
 def _ledger(name: str, options: argparse.Namespace) -> int:
-    from local import ledger, ledger_csv
+    from local import dead_letters, ledger, ledger_csv
 
     given = {key: value for key, value in vars(options).items() if key != "run"}
-    command = getattr(ledger_csv if name in ("import_csv", "export") else ledger, name)
-    return ledger.run(command, **given)
+    letters = dict.fromkeys(("dead", "requeue", "drop"), dead_letters)
+    elsewhere = {"import_csv": ledger_csv, "export": ledger_csv, **letters}
+    return ledger.run(getattr(elsewhere.get(name, ledger), name), **given)
 
 
 def _demo(_: argparse.Namespace) -> int:
