@@ -66,8 +66,7 @@ class _Bucket(Bucket):
 
 
 def _place() -> Place:
-    # The other settings are the function's business: here they may be missing, or of a newer version.
-    place = Settings.read({"REAPER_LEDGER": os.environ.get("REAPER_LEDGER", ""), "REAPER_DRY_RUN": "true"}).ledger
+    place = Settings.read({**os.environ, "REAPER_DRY_RUN": "true"}).ledger  # which only the function has to know
     if place is None:
         raise UsageError("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
     if not all(os.environ.get(name) for name in VARIABLES[:2]):

@@ -698,8 +698,9 @@ def test_a_file_with_a_byte_order_mark_and_any_line_ends_is_imported(world: Worl
     assert len(world.cos.keys("tasks/")) == 3
 
 
-def test_the_tools_need_the_ledger_only(world: World, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other settings are the function's, and may be of another version of it."""
-    monkeypatch.setenv("REAPER_DRY_RUN", "perhaps")
-    monkeypatch.setenv("REAPER_OF_TOMORROW", "1")
-    assert tool("status").returncode == 0
+def test_the_tools_do_not_ask_whether_the_function_runs_dry(
+    world: World, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for said in ("", "perhaps", "true"):
+        monkeypatch.setenv("REAPER_DRY_RUN", said)
+        assert tool("status").returncode == 0
