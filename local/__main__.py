@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         "invoke",
         help="run the handler on one event",
         description="Prints the result on stdout and the log on stderr; exits 1 if the handler raised. Without "
-        "REAPER_LIVE_ENDPOINT it calls a stand-in of its own, which knows the tasks that the event names. Exits 2, and does "
-        "nothing, if only one of the API and the ledger (REAPER_LEDGER) is a stand-in, or if they are not of one `serve`.",
+        "REAPER_LIVE_ENDPOINT it calls a stand-in of its own, which knows the tasks that the event names. Does nothing "
+        "and exits 2 if only one of the API and the ledger is a stand-in, or if the ledger is not that stand-in's own.",
     )
     invoke.add_argument("event", type=_json_file, metavar="FILE|-", help="the event as JSON; - reads standard input")
     invoke.add_argument("-e", type=_variable, action="append", default=[], metavar="K=V", help="set a variable")
