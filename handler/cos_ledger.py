@@ -62,7 +62,7 @@ class CosLedger:
 
     def of_stream(self, stream_name: str) -> tuple[list[Entry], list[LedgerRefused]]:
         found, unreadable = [], []
-        for key, _ in self.bucket.keys(f"tasks/{_digest(stream_name)}/"):
+        for key, _ in self.bucket.keys(keys_of(stream_name)):
             try:
                 entry = self.entry_at(key) if _TRUTH.fullmatch(key) else None
             except LedgerRefused as error:
@@ -150,16 +150,13 @@ class CosLedger:
     # -- what is due
 
     def pointers(self, now: float) -> Iterator[Pointer]:
-        this_minute = _moment(now, "%Y%m%d%H%M")
         for key, written_at in self.bucket.keys("due/"):
-            match = _POINTER.fullmatch(key)
-            if match is None:
+            pointer = pointer_of(key, written_at)
+            if pointer is None:
                 continue  # nothing of ours
-            if match[1] > this_minute:
+            if pointer.due_at > now:
                 return
-            due_at = _minute(match[1])
-            if due_at is not None:
-                yield Pointer(key, due_at, written_at)
+            yield pointer
 
     def truth_of(self, pointer: Pointer) -> str:
         """The key of the entry that ``pointer`` leads to."""
@@ -189,6 +186,18 @@ class CosLedger:
         return entry.asserted(float(at), because if isinstance(because, dict) else None)
 
 
+def pointer_of(key: str, written_at: float) -> Pointer | None:
+    """The pointer that ``key`` is; None if it is nothing of ours."""
+    match = _POINTER.fullmatch(key)
+    due_at = _minute(match[1]) if match else None
+    return None if due_at is None else Pointer(key, due_at, written_at)
+
+
+def keys_of(stream_name: str) -> str:
+    """The prefix below which the entries of one stream lie."""
+    return f"tasks/{_digest(stream_name)}/"
+
+
 def _digest(stream_name: str) -> str:
     return hashlib.sha256(stream_name.encode()).hexdigest()[:32]
 
@@ -201,7 +210,7 @@ def _life(entry: Entry) -> str:
 
 
 def _truth(task: RecordTask) -> str:
-    return f"tasks/{_digest(task.stream_name)}/{task.task_id}.json"
+    return f"{keys_of(task.stream_name)}{task.task_id}.json"
 
 
 def _moment(at: float, form: str) -> str:

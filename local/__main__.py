@@ -22,8 +22,9 @@ examples:
 IMPORT = """\
 The first line names the columns: stream_name, task_id and due, and if known start_time, domain_name, app_name, look.
 due: from when on the record may go (RFC 3339 with an offset, or unix seconds); empty where not known. look: when to
-look whether the stream is on air. A task that is known already keeps the earlier due time. Bad rows are told by
-their lines, and the exit status is 1; the others are imported. After an interruption, run it again."""
+look whether the stream is on air; needs domain_name and app_name. A task that is known already keeps the earlier due
+time. Rows without any time are imported and named: no sweep finds their tasks. Bad rows are named by their lines, and
+the exit status is 1; the others are imported. After an interruption, run it again."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         "invoke",
         help="run the handler on one event",
         description="Prints the result on stdout and the log on stderr; exits 1 if the handler raised. Without "
-        "REAPER_LIVE_ENDPOINT it calls a stand-in of its own, which knows the tasks that the event names.",
+        "REAPER_LIVE_ENDPOINT it calls a stand-in of its own, which knows the tasks that the event names. Does nothing "
+        "and exits 2 if only one of the API and the ledger is a stand-in, or if the ledger is not that stand-in's own.",
     )
     invoke.add_argument("event", type=_json_file, metavar="FILE|-", help="the event as JSON; - reads standard input")
     invoke.add_argument("-e", type=_variable, action="append", default=[], metavar="K=V", help="set a variable")
@@ -113,7 +115,7 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
         added.set_defaults(run=lambda options: _ledger(run, options))
         return added
 
-    command("status", "status", "counts: tasks, due, without a due time, dead letters", as_json=True)
+    command("status", "status", "counts: tasks, due, without a due time or an index key, dead letters", as_json=True)
     show = command("show", "show", "what is known of a stream's tasks, or of one")
     show.add_argument("stream_name", metavar="STREAM")
     show.add_argument("task_id", metavar="TASK", type=int, nargs="?")
@@ -133,11 +135,12 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
 
 
 def _ledger(name: str, options: argparse.Namespace) -> int:
-    from local import ledger, ledger_csv
+    from local import dead_letters, ledger, ledger_csv
 
     given = {key: value for key, value in vars(options).items() if key != "run"}
-    command = getattr(ledger_csv if name in ("import_csv", "export") else ledger, name)
-    return ledger.run(command, **given)
+    letters = dict.fromkeys(("dead", "requeue", "drop"), dead_letters)
+    elsewhere = {"import_csv": ledger_csv, "export": ledger_csv, **letters}
+    return ledger.run(getattr(elsewhere.get(name, ledger), name), **given)
 
 
 def _demo(_: argparse.Namespace) -> int:

@@ -1,15 +1,18 @@
-"""``python -m local ledger``: what a ledger holds, and what may be done about it by hand."""
+"""``python -m local ledger``: what a ledger holds, and its repair. Dead letters have a file of their own."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,15 +20,18 @@ from rich.progress import Progress
 from rich.table import Table
 
 from handler.cos_bucket import Bucket
-from handler.cos_ledger import CosLedger, entry_of, fields_of
+from handler.cos_ledger import LATEST, CosLedger, fields_of, keys_of, pointer_of
 from handler.credentials import VARIABLES
 from handler.http_session import HttpSession
-from handler.ledger import Entry, LedgerError, LedgerRefused
+from handler.ledger import Entry, LedgerError, LedgerRefused, LedgerUnavailable, Pointer
 from handler.settings import Place, Settings, SettingsError
 
 HANDS = 16
 PAGE = 1_000
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+# As it is: a name may look like an emoji's code.
+out, err = (Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False) for stderr in (False, True))
+
+Found = TypeVar("Found")
 
 
 class UsageError(Exception):
@@ -34,19 +40,33 @@ class UsageError(Exception):
 
 def run(command: Callable[..., int], **options: Any) -> int:
     """Runs ``command`` on the ledger that REAPER_LEDGER names; returns the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # JSON may hold a lone surrogate, which no output takes
     try:
         return command(opened(_place()), **options)
     except (SettingsError, LedgerError, UsageError) as error:
-        return _problem(str(error))
+        err.print(f"[red]{escape(str(error))}[/]")
+        return 1
 
 
 def opened(place: Place) -> CosLedger:
     """The ledger at ``place``, as the tools use it."""
-    return CosLedger(Bucket(place, HttpSession(), 10.0, time.sleep, random.random), random.random)
+    return CosLedger(_Bucket(place, HttpSession(), 10.0, time.sleep, random.random), random.random)
+
+
+class _Bucket(Bucket):
+    """A bucket of which one object that cannot be read (archived, say) does not stop a tool."""
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            return super().get(key)
+        except LedgerUnavailable as error:
+            next(self.keys("dead/"), None)  # raises if more is wrong than this object
+            raise LedgerRefused(str(error)) from None
 
 
 def _place() -> Place:
-    place = Settings.read(os.environ).ledger
+    place = Settings.read({**os.environ, "REAPER_DRY_RUN": "true"}).ledger  # which only the function has to know
     if place is None:
         raise UsageError("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
     if not all(os.environ.get(name) for name in VARIABLES[:2]):
@@ -57,61 +77,108 @@ def _place() -> Place:
     return place
 
 
-def _problem(text: str) -> int:
-    err.print(f"[red]{escape(text)}[/]")
-    return 1
+class Problems:
+    """What was wrong with single objects: reported on stderr by their keys, while the command goes on.
+
+    ``status`` is the exit status that follows: 1 after the first one.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    def report(self, key: str, problem: object) -> None:
+        """Says that ``problem`` kept the object at ``key`` from being read or changed."""
+        self.status = 1
+        err.print(f"[red]{escape(f'{key}: {problem}')}[/]")
 
 
 # -- looking -----------------------------------------------------------------------------------
 
 
 def status(ledger: CosLedger, *, as_json: bool) -> int:
-    """Counts, from listings alone: no entry is read."""
-    tasks = {key.removeprefix("tasks/").removesuffix(".json") for key, _ in ledger.bucket.keys("tasks/")}
-    pointers = [parts for key, _ in ledger.bucket.keys("due/") if len(parts := key.split("/")) == 4]  # only ours
-    pointed = {f"{digest}/{name.partition('-')[0]}" for _, _, digest, name in pointers} & tasks
-    minutes = [minute for _, minute, digest, name in pointers if f"{digest}/{name.partition('-')[0]}" in tasks]
-    this_minute = datetime.fromtimestamp(time.time(), timezone.utc).strftime("%Y%m%d%H%M")
-    overdue = [minute for minute in minutes if minute <= this_minute]
-    later = [minute for minute in minutes if minute > this_minute]
+    """Counts, from listings: of the entries, only those that no index key leads to are read."""
+    problems = Problems()
+    tasks = {key for key, _ in ledger.bucket.keys("tasks/")}
+    pointers = [(pointer, ledger.truth_of(pointer)) for pointer in _pointers(ledger, LATEST, problems)]
+    live = [pointer.due_at for pointer, key in pointers if key in tasks]
+    this_minute = time.time() // 60 * 60
+    overdue = [due_at for due_at in live if due_at <= this_minute]
+    later = [due_at for due_at in live if due_at > this_minute]
+    unpointed = _without_pointer(ledger, sorted(tasks - {key for _, key in pointers}), problems)
     dead = [key for key, _ in ledger.bucket.keys("dead/")]
     counts = {
         "tasks": len(tasks),
         "due_now": len(overdue),
         "oldest_due": _readable(overdue[0]) if overdue else None,
         "next_due": _readable(later[0]) if later else None,
-        "no_due_time": len(tasks - pointed),
+        "no_due_time": unpointed["no_due_time"],
+        "unindexed": unpointed["unindexed"],  # which no sweep finds
         "dead_tasks": sum("/message-" not in key for key in dead),
         "dead_messages": sum("/message-" in key for key in dead),
-        "old_pointers": len(pointers) - len(minutes),  # which sweeps tidy up
+        "old_pointers": len(pointers) - len(live),  # which sweeps tidy up
     }
     if as_json:
         print(json.dumps(counts))
-        return 0
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, count in counts.items():
-        table.add_row(name.replace("_", " "), "–" if count is None else str(count))
-    out.print(table)
-    return 0
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for name, count in counts.items():
+            table.add_row(name.replace("_", " "), "–" if count is None else str(count))
+        out.print(table)
+    if counts["unindexed"]:
+        err.print(f"[yellow]unindexed: {counts['unindexed']} tasks have a due time that no sweep finds: run reindex[/]")
+    return problems.status
+
+
+def _without_pointer(ledger: CosLedger, keys: list[str], problems: Problems) -> Counter[str]:
+    """How many of the entries at ``keys`` have no due time, and how many have one but no index key.
+
+    An entry may have been changed between two listings: so the key that it names now is asked for.
+    """
+
+    def kind(key: str) -> str | None:
+        entry = ledger.entry_at(key)
+        if entry is None:
+            return None
+        if entry.due_at is None:
+            return "no_due_time"
+        return "unindexed" if not entry.pointer or ledger.bucket.get(entry.pointer) is None else "indexed"
+
+    return Counter(found for _, found in read_all(keys, kind, problems))
+
+
+def _pointers(ledger: CosLedger, until: float, problems: Problems) -> Iterator[Pointer]:
+    """The index keys of what is due by ``until``, in order; what else lies among them is reported."""
+    for key, written_at in ledger.bucket.keys("due/"):
+        pointer = pointer_of(key, written_at)
+        if pointer is None:
+            problems.report(key, "is no index key")
+        elif pointer.due_at > until:
+            return
+        else:
+            yield pointer
 
 
 def show(ledger: CosLedger, *, stream_name: str, task_id: int | None) -> int:
     """What is known of one stream's tasks, or of one task, as JSON."""
-    known, unreadable = ledger.of_stream(stream_name)
-    for error in unreadable:
-        err.print(f"[red]{escape(str(error))}[/]")
-    found = [entry for entry in known if task_id in (None, entry.task.task_id)]
-    if not found:
+    problems = Problems()
+    try:
+        prefix = keys_of(stream_name)
+    except UnicodeEncodeError:
+        raise UsageError("the name of the stream is not UTF-8") from None
+    keys = [key for key, _ in ledger.bucket.keys(prefix) if task_id is None or key == f"{prefix}{task_id}.json"]
+    found = [entry for _, entry in read_all(keys, ledger.entry_at, problems)]
+    if found:
+        print(json.dumps([_shown(entry) for entry in found], indent=2, ensure_ascii=False))
+    elif not problems.status:
         raise UsageError(f"the ledger knows no such task of {stream_name} (given up? see `ledger dead`)")
-    print(json.dumps([_shown(entry) for entry in found], indent=2, ensure_ascii=False))
-    return 0
+    return problems.status
 
 
 def due(ledger: CosLedger, *, as_json: bool) -> int:
     """What is due now, the oldest first; of what is stored, only that is read."""
-    now = time.time()
-    keys = dict.fromkeys(ledger.truth_of(pointer) for pointer in ledger.pointers(now))
-    found = [entry for entry in _read(ledger, list(keys)) if entry.is_due(now)]
+    now, problems = time.time(), Problems()
+    keys = dict.fromkeys(ledger.truth_of(pointer) for pointer in _pointers(ledger, now, problems))
+    found = [entry for _, entry in read_all(list(keys), ledger.entry_at, problems) if entry.is_due(now)]
     for entry in sorted(found, key=lambda entry: entry.due_at or 0.0):
         if as_json:
             print(json.dumps(_shown(entry), ensure_ascii=False))
@@ -120,97 +187,46 @@ def due(ledger: CosLedger, *, as_json: bool) -> int:
             out.print(f"{instant(entry.due_at)}  {escape(entry.task.stream_name)} {entry.task.task_id}  [dim]{kind}[/]")
     if not found:
         err.print("[dim]nothing is due[/]")
-    return 0
-
-
-def dead(ledger: CosLedger, *, as_json: bool) -> int:
-    """The dead letters, by their keys."""
-    found = False
-    for key, letter in _letters(ledger):
-        found = True
-        if as_json:
-            print(json.dumps({"key": key, **letter}, ensure_ascii=False))
-        elif "task_id" in letter:
-            errors = ", ".join(f"{error['times']} × {error['code']}" for error in letter["errors"])
-            out.print(f"{key}\n  {escape(letter['stream_name'])} {letter['task_id']}  [dim]{escape(errors)}[/]")
-        else:
-            out.print(f"{key}\n  {escape(letter['message_id'])}  [dim]{escape('; '.join(letter['details']))}[/]")
-    if not found:
-        err.print("[dim]there are no dead letters[/]")
-    return 0
+    return problems.status
 
 
 # -- doing -------------------------------------------------------------------------------------
 
 
-def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool, now: float | None = None) -> int:
-    """Makes dead tasks due again, now; the next sweep tries them. A dead message has to be mended and sent anew.
-
-    What only a hint had made due is looked at again before it is deleted.
-    """
-    at = time.time() if now is None else now
-    status = 0
-    for key, letter in _chosen(ledger, keys, everything):
-        if "task_id" not in letter:
-            status = 1
-            err.print(
-                f"[yellow]{key} is a message that was not valid: mend it and send it anew[/] (`dead --json` shows it)"
-            )
-            continue
-        entry = entry_of(json.dumps(letter["entry"]).encode())
-        again: dict[str, Any] = {"look_at" if entry.needs_look(at) else "asserted_at": at}
-        if ledger.read(entry.task) is not None:
-            status = 1
-            err.print(
-                f"[yellow]{key}: {escape(entry.task.stream_name)} {entry.task.task_id} has been registered anew: "
-                "drop the letter, or send a stream-end[/]"
-            )
-            continue
-        fresh = entry._replace(
-            **again, not_before=None, first_due_at=None, tries=0, failures=(), pointer=None, known_since=at
-        )
-        if not dry_run:
-            ledger.write(fresh)
-            ledger.bucket.delete(key)
-        out.print(f"{would(dry_run)}requeued {escape(entry.task.stream_name)} {entry.task.task_id}")
-    return status
-
-
-def drop(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool) -> int:
-    """Forgets dead letters for good."""
-    for key, _ in _chosen(ledger, keys, everything):
-        if not dry_run:
-            ledger.bucket.delete(key)
-        out.print(f"{would(dry_run)}dropped {key}")
-    return 0
-
-
 def reindex(ledger: CosLedger, *, dry_run: bool) -> int:
     """Rebuilds the pointers from the truth: every task with a due time has one again."""
-    pointers = {key for key, _ in ledger.bucket.keys("due/")}
+    problems = Problems()
+    pointers = {pointer.key for pointer in _pointers(ledger, LATEST, problems)}
     mended = 0
-    for entry in entries(ledger):
-        if entry.due_at is not None and entry.pointer not in pointers:
-            mended += 1
+    for key, entry in entries(ledger, problems):
+        if entry.due_at is None or entry.pointer in pointers:
+            continue
+        try:
             if not dry_run:
                 # Where the truth names a pointer, it is not touched: somebody may be changing it.
                 ledger.point(entry) if entry.pointer else ledger.write(entry)
+        except LedgerRefused as error:
+            problems.report(key, error)
+        else:
+            mended += 1
     out.print(f"{would(dry_run)}mended {mended} tasks that no sweep would have found")
-    return 0
+    return problems.status
 
 
 # -- shared ------------------------------------------------------------------------------------
 
 
-def entries(ledger: CosLedger) -> Iterator[Entry]:
-    """Every task of the ledger; what cannot be read is told, and left out."""
-    yield from _read(ledger, [key for key, _ in ledger.bucket.keys("tasks/")])
+def entries(ledger: CosLedger, problems: Problems) -> Iterator[tuple[str, Entry]]:
+    """Every task of the ledger, and its key; what cannot be read is reported, and left out."""
+    yield from read_all([key for key, _ in ledger.bucket.keys("tasks/")], ledger.entry_at, problems)
 
 
-def _read(ledger: CosLedger, keys: list[str]) -> Iterator[Entry]:
-    def read(key: str) -> Entry | LedgerRefused | None:
+def read_all(keys: list[str], read: Callable[[str], Found | None], problems: Problems) -> Iterator[tuple[str, Found]]:
+    """What ``read`` makes of each key, in order; None is left out, and a LedgerRefused reported."""
+
+    def attempt(key: str) -> Found | LedgerRefused | None:
         try:
-            return ledger.entry_at(key)
+            return read(key)
         except LedgerRefused as error:
             return error
 
@@ -221,35 +237,12 @@ def _read(ledger: CosLedger, keys: list[str]) -> Iterator[Entry]:
         bar = progress.add_task("reading", total=len(keys))
         for first in range(0, len(keys), PAGE):
             page = keys[first : first + PAGE]
-            for key, found in zip(page, pool.map(read, page), strict=True):
+            for key, found in zip(page, pool.map(attempt, page), strict=True):
                 progress.advance(bar)
-                if isinstance(found, Entry):
-                    yield found
+                if isinstance(found, LedgerRefused):
+                    problems.report(key, found)
                 elif found is not None:
-                    err.print(f"[red]{key}: {escape(str(found))}[/]")
-
-
-def _letters(ledger: CosLedger) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, _ in ledger.bucket.keys("dead/"):
-        body = ledger.bucket.get(key)
-        try:
-            if body is not None:
-                yield key, dict(json.loads(body))
-        except (ValueError, TypeError):
-            err.print(f"[red]{key}: is no dead letter[/]")
-
-
-def _chosen(ledger: CosLedger, keys: list[str], everything: bool) -> list[tuple[str, dict[str, Any]]]:
-    if keys and everything:
-        raise UsageError("name keys, or say --all: not both")
-    letters = dict(_letters(ledger))
-    if everything:
-        return list(letters.items())
-    if not keys:
-        raise UsageError("name the keys that `ledger dead` lists, or say --all")
-    if unknown := [key for key in keys if key not in letters]:
-        raise UsageError(f"there is no dead letter {unknown[0]}: `ledger dead` lists them")
-    return [(key, letters[key]) for key in keys]
+                    yield key, found
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
@@ -269,8 +262,8 @@ def instant(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _readable(minute: str) -> str:
-    return datetime.strptime(minute, "%Y%m%d%H%M").strftime("%Y-%m-%dT%H:%MZ")
+def _readable(minute: float) -> str:
+    return datetime.fromtimestamp(minute, timezone.utc).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def would(dry_run: bool) -> str:

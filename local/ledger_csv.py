@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,63 +21,101 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from handler import messages
 from handler.cos_ledger import CosLedger
 from handler.ledger import Entry, LedgerRefused
-from handler.model import RecordTask, Rejection
-from local.ledger import HANDS, UsageError, entries, err, instant, out, would
+from handler.model import RecordTask, Rejection, shown
+from local.ledger import HANDS, Problems, UsageError, entries, err, instant, out, would
 
 PAGE = 500
 TELL_EVERY_SECONDS = 10.0
-NEEDED = ("stream_name", "task_id", "due")
-COLUMNS = (*NEEDED, "start_time", "domain_name", "app_name", "look")
-_NO_SUCH_COLUMN = "surplus"
+TASK = ("stream_name", "task_id")
+NEEDED = (*TASK, "due")
+NAMES = ("domain_name", "app_name")
+TIMES = ("due", "look", "start_time")
+COLUMNS = (*NEEDED, "start_time", *NAMES, "look")
+DEFAULT_APP = "live"  # the API's, for a task that names none
 
-Row = tuple[int, dict[str, Any]]  # its line number, and its cells
+# What becomes of a row: one of these.
+IMPORTED, KNOWN, BAD = "imported", "known", "bad"
+# What is to be said of a row besides.
+EARLIER_KEPT, NEVER_DUE = "earlier time kept", "will never be due"
+
+# -- export ------------------------------------------------------------------------------------
 
 
 def export(ledger: CosLedger) -> int:
     """Every task, in the form that ``import_csv`` reads. ``due``: what was asserted; ``look``: what a hint asks for."""
+    problems = Problems()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for entry in entries(ledger):
+    for _, entry in entries(ledger, problems):
         asserted, look = (instant(_second_after(at)) or "" for at in (entry.asserted_at, entry.look_at))
         started = instant(entry.started_at) or ""
-        names = (entry.domain_name or "", entry.app_name or "")
-        writer.writerow((entry.task.stream_name, entry.task.task_id, asserted, started, *names, look))
-    return 0
+        app = entry.app_name or (DEFAULT_APP if look and entry.domain_name else "")  # a look is imported with both only
+        writer.writerow((*entry.task, asserted, started, entry.domain_name or "", app, look))
+    return problems.status
 
 
 def _second_after(at: float | None) -> float | None:
     return None if at is None else float(math.ceil(at))  # never early
 
 
+# -- import ------------------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """A row of the file: its first line, how many lines it takes, its cells."""
+
+    line: int
+    lines: int
+    cells: list[str]
+
+
+class Said(NamedTuple):
+    """What a valid row says. Times are unix seconds."""
+
+    task: RecordTask
+    due: float | None
+    look: float | None
+    start_time: float | None
+    domain_name: str | None
+    app_name: str | None
+    because: dict[str, str]
+
+
+class Done(NamedTuple):
+    """What became of a row (IMPORTED, KNOWN or BAD), and what is to be said of it, each as a kind and a text."""
+
+    row: Row
+    outcome: str
+    remarks: tuple[tuple[str, str], ...] = ()
+
+
 def import_csv(ledger: CosLedger, *, path: Path, dry_run: bool) -> int:
     """Remembers every row of a CSV file; run again after an interruption, it does only what is left."""
-    total = _lines(path)
+    text = _text(path)
+    rows = _rows(text)
+    columns = _columns(path, next(rows, None))
     counts: Counter[str] = Counter()
-    columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn())
+    total = text.count("\n")
+    shape = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn())
     told_at = time.monotonic()
 
-    def done(row: Row, told: str) -> None:
+    def count(done: Done) -> None:
         nonlocal told_at
-        if told not in ("imported", "known"):
-            err.print(f"[red]{escape(f'{path}:{row[0]}: {told}')}[/]")
-            told = "bad"
-        counts[told] += 1
-        progress.update(bar, advance=1)
+        for kind, remark in done.remarks:
+            err.print(f"[{'red' if kind == BAD else 'yellow'}]{escape(f'{path}:{done.row.line}: {remark}')}[/]")
+            counts[kind] += kind != BAD
+        counts[done.outcome] += done.row.lines  # so that the sum is that of all lines
+        progress.update(bar, advance=done.row.lines)
         if not err.is_terminal and time.monotonic() > told_at + TELL_EVERY_SECONDS:
             told_at = time.monotonic()
-            err.print(f"{counts.total()} of {total} rows")
+            err.print(f"{done.row.line} of {total} rows")
 
     try:
-        with (
-            ThreadPoolExecutor(HANDS) as pool,
-            Progress(*columns, console=err, disable=not err.is_terminal) as progress,
-        ):
+        with ThreadPoolExecutor(HANDS) as pool, Progress(*shape, console=err, disable=not err.is_terminal) as progress:
             bar = progress.add_task("", total=total)
             try:
-                for rows in _pages(path):
-                    for made in pool.map(lambda of_task: _import_rows(ledger, of_task, dry_run), _by_task(rows)):
-                        for row, told in made:
-                            done(row, told)
+                for done in _import(ledger, columns, rows, dry_run, pool):
+                    count(done)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -85,121 +125,193 @@ def import_csv(ledger: CosLedger, *, path: Path, dry_run: bool) -> int:
         )
         raise
     out.print(_sum(counts, dry_run))
-    return 1 if counts["bad"] else 0
+    return 1 if counts[BAD] else 0
 
 
 def _sum(counts: Counter[str], dry_run: bool) -> str:
+    remarks = (f"; {kind}: {counts[kind]}" for kind in (EARLIER_KEPT, NEVER_DUE) if counts[kind])
     return (
-        f"{would(dry_run)}imported {counts['imported']} rows; {counts['known']} were known already; "
-        f"{counts['bad']} are bad"
+        f"{would(dry_run)}imported {counts[IMPORTED]} rows; {counts[KNOWN]} were known already; "
+        f"{counts[BAD]} are bad{''.join(remarks)}"
     )
 
 
-def _lines(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            return max(0, sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) - 1)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+def _import(
+    ledger: CosLedger, columns: list[str], rows: Iterator[Row], dry_run: bool, pool: ThreadPoolExecutor
+) -> Iterator[Done]:
+    """What became of each row. A page at a time: so the next rows wait for those before them."""
+    planned: dict[RecordTask, Entry] = {}  # what a dry run would have written, in place of the ledger
+    while page := list(islice(rows, PAGE)):
+        by_task: dict[RecordTask, list[tuple[Row, Said]]] = {}  # so that no two threads work on one
+        for row in page:
+            said = _said(columns, row, time.time())
+            if isinstance(said, str):
+                yield Done(row, BAD, ((BAD, said),))
+            else:
+                by_task.setdefault(said.task, []).append((row, said))
+        for done in pool.map(partial(_import_task, ledger, planned if dry_run else None), by_task.values()):
+            yield from done
 
 
-def _pages(path: Path) -> Iterator[list[Row]]:
-    """The rows, a page at a time: the file may be large."""
+def _import_task(
+    ledger: CosLedger, planned: dict[RecordTask, Entry] | None, rows: Iterable[tuple[Row, Said]]
+) -> list[Done]:
+    """Imports the rows of one task; into ``planned``, if that is given."""
+    found = []
+    for row, said in rows:
+        try:
+            before = (planned or {}).get(said.task) or ledger.read(said.task)
+            wanted = _wanted(before, said)
+            if wanted == before:
+                outcome = KNOWN
+            else:
+                outcome = IMPORTED
+                if planned is None:
+                    ledger.write(wanted)
+                else:
+                    planned[said.task] = wanted._replace(because=None)  # a file may hold very many
+        except LedgerRefused as error:
+            found.append(Done(row, BAD, ((BAD, str(error)),)))
+        else:
+            found.append(Done(row, outcome, _remarks(before, wanted, said)))
+    return found
+
+
+def _wanted(before: Entry | None, said: Said) -> Entry:
+    """What is to be known of the task: ``before``, and what the row says."""
+    entry = before or Entry(said.task, said.domain_name, said.app_name, known_since=time.time())
+    # An export has whole seconds: what it says of the start may be a little early, never to be taken for news.
+    start = said.start_time
+    news = start is not None and (entry.started_at is None or not 0 <= entry.started_at - start < 1)
+    same_app = said.app_name in (None, entry.app_name or DEFAULT_APP)
+    entry = entry._replace(
+        domain_name=said.domain_name or entry.domain_name,
+        app_name=entry.app_name if same_app else said.app_name,
+        started_at=start if news else entry.started_at,
+    )
+    if said.due is not None:
+        entry = entry.asserted(said.due, said.because)
+    if said.look is not None:
+        entry = entry.hinted(said.look, said.because)
+    return entry
+
+
+def _remarks(before: Entry | None, wanted: Entry, said: Said) -> tuple[tuple[str, str], ...]:
+    name = f"{said.task.stream_name} {said.task.task_id}"
+    known_at = _second_after(before.asserted_at) if before else None
+    if said.due is not None and known_at is not None and said.due > known_at:
+        return ((EARLIER_KEPT, f"{name}: {EARLIER_KEPT}: {instant(known_at)}"),)
+    if wanted.due_at is None:
+        return ((NEVER_DUE, f"{name}: {NEVER_DUE}: neither due nor look says when"),)
+    return ()
+
+
+# -- reading a file ----------------------------------------------------------------------------
+
+
+def _text(path: Path) -> str:
+    """The whole file, so that nothing is imported of one that cannot be read to its end."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey=_NO_SUCH_COLUMN)
-            _check_header(path, list(reader.fieldnames or ()))
-            while rows := [(reader.line_num, row) for row in islice(reader, PAGE)]:
-                yield rows
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{path}: is UTF-16, not UTF-8: save it as UTF-8")
+    if b"\0" in data:
+        raise UsageError(f"{path}:{_line(data, data.index(0))}: has NUL bytes. Is it UTF-16? Save it as UTF-8")
+    try:
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start} of a page): save it so") from None
-    except csv.Error as error:
-        raise UsageError(f"{path}: is no CSV: {error}") from None
+        raise UsageError(
+            f"{path}:{_line(data, error.start)}: is not UTF-8 ({error.reason}): save it as UTF-8"
+        ) from None
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _line(data: bytes, place: int) -> int:
+    return data.count(b"\n", 0, place) + 1
+
+
+def _rows(text: str) -> Iterator[Row]:
+    """The rows that are not empty, the first line among them."""
+    csv.field_size_limit(max(131_072, len(text)))  # a quote that is not closed takes all that follows into one cell
+    reader = csv.reader(io.StringIO(text, newline=""))
+    line = 1
+    for cells in reader:
+        if cells:
+            yield Row(line, reader.line_num - line + 1, cells)
+        line = reader.line_num + 1
+
+
+def _columns(path: Path, first: Row | None) -> list[str]:
+    """The names in the first line.
+
+    Raises:
+        UsageError: they are not the columns that an import needs; the text says what is wrong.
+    """
+    must = f"{path}: the first line must name {', '.join(NEEDED)}"
+    if first is None:
+        raise UsageError(f"{must}; the file is empty")
+    header = first.cells
+    if _has_line_break(first):
+        raise UsageError(f"{must}; a quote in it is not closed")
+    if len(header) == 1 and (separators := [mark for mark in ";\t|" if mark in header[0]]):
+        raise UsageError(f"{must}; its columns are separated by {separators[0]!r}: save it with commas")
+    if padded := [name for name in header if name not in COLUMNS and name.strip() in COLUMNS]:
+        raise UsageError(f"{must}; {padded[0]!r} has blanks around it: take them away")
+    if not set(header) & set(COLUMNS):
+        raise UsageError(f"{must}; {shown(','.join(header))} names none of them: is the header missing?")
     if missing := [name for name in NEEDED if name not in header]:
-        raise UsageError(f"{path}: the first line must name {', '.join(NEEDED)}; missing: {', '.join(missing)}")
+        raise UsageError(f"{must}; missing: {', '.join(missing)}")
     if unknown := [name for name in header if name not in COLUMNS]:
         raise UsageError(f"{path}: {unknown[0]!r} is no column; there are {', '.join(COLUMNS)}")
     if len(set(header)) < len(header):
         raise UsageError(f"{path}: the first line names a column twice")
+    return header
 
 
-def _by_task(rows: list[Row]) -> list[list[Row]]:
-    """The rows of one task together, so that no two threads work on it."""
-    found: dict[tuple[object, object], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row[1]["stream_name"], row[1]["task_id"]), []).append(row)
-    return list(found.values())
+def _has_line_break(row: Row) -> bool:
+    return row.lines > 1 or any("\n" in cell or "\r" in cell for cell in row.cells)
 
 
-def _import_rows(ledger: CosLedger, rows: list[Row], dry_run: bool) -> list[tuple[Row, str]]:
-    """Each row, and "imported", "known", or what is wrong with it."""
-    told = []
-    known: Entry | None = None
-    for row in rows:
-        event = _event_of(row[1])
-        if isinstance(event, str):
-            told.append((row, event))
-            continue
-        try:
-            before = known or ledger.read(RecordTask(event.stream_name, event.task_id))
-        except LedgerRefused as error:
-            told.append((row, str(error)))
-            continue
-        fresh = Entry(RecordTask(event.stream_name, event.task_id), known_since=time.time())
-        wanted = _wanted(before or fresh, event, row[1])
-        if wanted == before:
-            told.append((row, "known"))
-            continue
-        known = wanted if dry_run else ledger.write(wanted)
-        told.append((row, "imported"))
-    return told
+# -- reading a row -----------------------------------------------------------------------------
 
 
-def _wanted(entry: Entry, event: messages.TaskCreated, row: dict[str, str]) -> Entry:
-    because = {"message_id": "import", **{name: row[name] for name in NEEDED}}
-    # An export has whole seconds: what it says of the start may be a little early, never to be taken for news.
-    said = event.start_time
-    news = said is not None and (entry.started_at is None or not 0 <= entry.started_at - said < 1)
-    started_at = said if news else entry.started_at
-    entry = entry._replace(
-        domain_name=event.domain_name or entry.domain_name,
-        app_name=event.app_name or entry.app_name,
-        started_at=time.time() if started_at is None else started_at,
-    )
-    if event.expires_at is not None:
-        entry = entry.asserted(event.expires_at, because)
-    if event.end_time is not None:
-        entry = entry.hinted(event.end_time, because)
-    return entry
-
-
-def _event_of(row: dict[str, Any]) -> messages.TaskCreated | str:
-    """A row as the message that would say the same, or what is wrong with it. A look is passed as the end."""
-    if row.get(_NO_SUCH_COLUMN):
+def _said(columns: list[str], row: Row, now: float) -> Said | str:
+    """What ``row`` says, or what is wrong with it. ``now`` is unix seconds; times are held against it."""
+    if _has_line_break(row):
+        lines = f"{row.lines} lines, to line {row.line + row.lines - 1}" if row.lines > 1 else "1 line"
+        return f"a cell that begins here has a line break and takes {lines}: is a quote not closed?"
+    if len(row.cells) > len(columns):
         return "there are more cells than columns: an unquoted comma?"
-    if short := [name for name, cell in row.items() if cell is None]:
-        return f"{short[0]}: missing: there are fewer cells than columns"
-    renamed = {"due": "expires_at", "look": "end_time"}
-    fields = {renamed.get(name, name): cell for name, cell in row.items() if cell or name in NEEDED[:2]}
-    start = fields.pop("start_time", None)
-    found = _read(fields)
-    if isinstance(found, str) or start is None:
-        return found
-    started = _read({**{name: row[name] for name in NEEDED[:2]}, "start_time": start})
-    return started if isinstance(started, str) else found.model_copy(update={"start_time": started.start_time})
+    if len(row.cells) < len(columns):
+        return f"{columns[len(row.cells)]}: missing: there are fewer cells than columns"
+    cells = dict(zip(columns, row.cells, strict=True))
+    given = {name: cell for name, cell in cells.items() if cell}
+    # Each field is read as that of a message which has nothing else that could be wrong.
+    names = {name: cells[name] for name in TASK} | {name: given[name] for name in NAMES if name in given}
+    about = _message(now, type="task-created", expires_at=now, **names)
+    times = {name: _time(given[name], now) for name in TIMES if name in given}
+    mistakes = [about.detail] if isinstance(about, Rejection) else []
+    mistakes += [f"{name}: {time}" for name, time in times.items() if isinstance(time, str)]
+    if "look" in given and any(name not in given for name in NAMES):
+        mistakes.append("look: needs both domain_name and app_name: without them no check can be made")
+    if mistakes or not isinstance(about, messages.TaskCreated):
+        return "; ".join(mistakes)
+    valid = {name: time for name, time in times.items() if isinstance(time, float)}
+    due, look, start = map(valid.get, TIMES)
+    task = RecordTask(about.stream_name, about.task_id)
+    because = {"message_id": "import", **{name: cells[name] for name in NEEDED}}
+    return Said(task, due, look, start, about.domain_name, about.app_name, because)
 
 
-def _read(fields: dict[str, Any]) -> messages.TaskCreated | str:
-    # A message must say when its task ends, a row need not: it is lent an end to be read.
-    lent = {} if fields.keys() & {"expires_at", "end_time"} else {"expires_at": time.time()}
-    [event] = messages.read([{"type": "task-created", **fields, **lent}], time.time())
-    if isinstance(event, Rejection):
-        return event.detail.replace("expires_at", "due").replace("end_time", "look")
-    if not isinstance(event, messages.TaskCreated):
-        return "cannot be read"
-    return event.model_copy(update=dict.fromkeys(lent)) if lent else event
+def _time(cell: str, now: float) -> float | str:
+    """A time as unix seconds, or what is wrong with it."""
+    found = _message(now, type="retention-expiry", stream_name="-", task_id=1, expires_at=cell)
+    if isinstance(found, messages.RetentionExpiry) and found.expires_at is not None:
+        return found.expires_at
+    return found.detail.removeprefix("expires_at: ") if isinstance(found, Rejection) else "is no time"
+
+
+def _message(now: float, **fields: object) -> messages.Event | Rejection:
+    [found] = messages.read(fields, now)
+    return found

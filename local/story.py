@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from handler.app import build
 from handler.settings import Settings
-from local import console, ledger, samples
+from local import console, dead_letters, ledger, samples
 from local.cos import CosStandIn
 from local.live_api import Fault, LiveStandIn, Stream
 
@@ -138,8 +138,8 @@ def _play(story: Story, out: Console) -> None:
     assert place  # noqa: S101  set above
     store = ledger.opened(place)
     story.says("one dead letter is left. A person looks at it, and requeues it")
-    ledger.dead(store, as_json=False)
-    ledger.requeue(store, keys=[], everything=True, dry_run=False, now=story.now)
+    dead_letters.dead(store, as_json=False)
+    dead_letters.requeue(store, keys=[], everything=True, dry_run=False, now=story.now)
     story.passes(MINUTE)
     story.says("the next sweep")
     story.sweep()

@@ -10,12 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from local.__main__ import main
+from local.cos import CosStandIn
 from local.live_api import Fault, LiveStandIn
-from tests.support import STREAM, TASK, stream_end
+from tests.support import STREAM, TASK, ckafka, retention_expiry, stream_end, timer
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,6 +78,97 @@ def test_invoke_works_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert json.loads(local("invoke", "events/direct_stream_end.json").stdout)["deleted"] == 1
+
+
+REAL_LEDGER = "cos://somebody-1250000000/reaper?region=ap-guangzhou"
+ELSEWHERE = REAL_LEDGER + "&endpoint=http://cos-proxy.internal:8080"
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Checks that ``invoke`` refuses to sweep with these settings."""
+    event = tmp_path / "sweep.json"
+    event.write_text(json.dumps(timer("")))
+
+    def check(*settings: str) -> None:
+        with patch.dict(os.environ):  # in this process, which costs less than one of its own
+            status = main(["invoke", str(event), *(part for setting in settings for part in ("-e", setting))])
+        written = capsys.readouterr()
+        assert (status, written.out) == (2, ""), written.err
+        [line] = written.err.splitlines()
+        assert "REAPER_LEDGER" in line
+        assert "REAPER_LIVE_ENDPOINT" in line
+        assert "local serve" in line
+
+    return check
+
+
+@pytest.mark.parametrize("endpoint", [[], ["REAPER_LIVE_ENDPOINT="], ["REAPER_LIVE_ENDPOINT= "]])
+@pytest.mark.parametrize("ledger", [REAL_LEDGER, ELSEWHERE, ""], ids=["real", "elsewhere", "a stand-in's"])
+def test_invoke_does_not_pair_its_own_stand_in_with_any_ledger(
+    refused: Callable[..., None], endpoint: list[str], ledger: str
+) -> None:
+    """It knows none of the tasks that the ledger holds: each would be taken for gone, and forgotten."""
+    with CosStandIn() as cos:
+        refused(*endpoint, f"REAPER_LEDGER={ledger or cos.ledger}")
+        assert cos.requests == []
+
+
+@pytest.mark.parametrize("ledger", [REAL_LEDGER, ELSEWHERE])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LocalHost", "localhost.", "0.0.0.0", "127.1"])
+def test_invoke_does_not_pair_a_stand_in_of_the_api_with_a_real_ledger(
+    api: LiveStandIn, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., None], host: str, ledger: str
+) -> None:
+    monkeypatch.setenv("REAPER_LIVE_ENDPOINT", api.url.replace("127.0.0.1", host))
+    refused(f"REAPER_LEDGER={ledger}")
+    assert api.calls == []
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "live.tencentcloudapi.com", "https://live.tencentcloudapi.com", "Live.TencentCloudAPI.com:443",
+        "live.ap-guangzhou.tencentcloudapi.com", "http://live-proxy.internal:8080", "10.0.0.7",
+        "localhost-proxy.example",
+    ],
+)  # fmt: skip
+def test_invoke_does_not_pair_the_real_api_with_the_ledger_of_a_stand_in(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., None]
+) -> None:
+    with CosStandIn() as cos:
+        for host in ("127.0.0.1", "localhost"):
+            monkeypatch.setenv("REAPER_LEDGER", cos.ledger.replace("127.0.0.1", host))
+            refused(f"REAPER_LIVE_ENDPOINT={endpoint}")
+        assert cos.requests == []
+
+
+def test_invoke_pairs_what_serve_exports(api: LiveStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.state.add(STREAM, TASK)
+    with CosStandIn() as cos:
+        monkeypatch.setenv("REAPER_LEDGER", cos.ledger)
+        done = local("invoke", "-", "-e", "REAPER_DRY_RUN=false", stdin=json.dumps(ckafka(stream_end())))
+        assert (done.returncode, json.loads(done.stdout)["deleted"]) == (0, 1)
+        assert cos.requests
+
+
+def test_invoke_takes_no_ledger_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REAPER_LEDGER", REAL_LEDGER)
+    done = local("invoke", "-", "-e", "REAPER_LEDGER=", stdin=json.dumps(stream_end()))
+    assert json.loads(done.stdout)["deleted"] == 1
+
+
+@pytest.mark.parametrize("said", [[], ["-e", "REAPER_DRY_RUN="], ["-e", "REAPER_DRY_RUN= "]])
+def test_invoke_says_that_its_own_stand_in_deletes_unless_told_otherwise(said: list[str]) -> None:
+    done = local("invoke", "-", *said, stdin=json.dumps(stream_end()))
+    assert (json.loads(done.stdout)["deleted"], json.loads(done.stdout)["dry_run"]) == (1, False)
+
+
+def test_invoke_takes_an_endpoint_of_blanks_for_none() -> None:
+    """As the settings do: it is its own stand-in then, never the real API."""
+    done = local(
+        "invoke", "-", "-e", "REAPER_LIVE_ENDPOINT= ", stdin=json.dumps(retention_expiry(expires_at=1_700_000_000))
+    )
+    assert json.loads(done.stdout)["deleted"] == 1
 
 
 @pytest.mark.parametrize(
