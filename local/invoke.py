@@ -40,4 +40,5 @@ def _somewhere_to_call(event: object) -> Iterator[None]:
         for task in tasks_named(event, time.time()):
             stand_in.state.add(task.stream_name, task.task_id)
         os.environ.update(stand_in.environment)
+        os.environ["REAPER_DRY_RUN"] = os.environ.get("REAPER_DRY_RUN", "").strip() or "false"
         yield

@@ -46,7 +46,7 @@ def opened(place: Place) -> CosLedger:
 
 
 def _place() -> Place:
-    place = Settings.read(os.environ).ledger
+    place = Settings.for_tools(os.environ).ledger
     if place is None:
         raise UsageError("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
     if not all(os.environ.get(name) for name in VARIABLES[:2]):

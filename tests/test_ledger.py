@@ -284,7 +284,7 @@ def test_dry_run_keeps_what_would_have_been_deleted_due(world: World, monkeypatc
     assert world.does(ckafka(stream_end())).outcomes == [("planned", "dry_run")]
     assert world.sweep_after(MINUTE).outcomes == [("planned", "dry_run")]
     assert not world.api.calls
-    monkeypatch.delenv("REAPER_DRY_RUN")
+    monkeypatch.setenv("REAPER_DRY_RUN", "false")
     assert world.sweep_after(MINUTE).outcomes == [("deleted", None)]
 
 
