@@ -3,7 +3,7 @@
     tasks/<h>/<task_id>.json             the truth about one task
     due/<minute>/<h>/<task_id>-<nonce>   a pointer, so that "what is due?" lists only what is due
     dead/<day>/<h>-<task_id>.json        a dead letter: every error, and the message
-    dead/<day>/message-<hash>.json       a rejected message, whole
+    dead/<day>/message-<hash>.json       a rejected message, without credentials
 
 ``<h>`` is the first 32 hex digits of the stream name's SHA-256: COS limits keys to 850 bytes and
 discourages characters that names may have. COS has no compare-and-swap to rely on, and its listings
@@ -29,8 +29,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from handler.cos_bucket import DETAIL_CHARACTERS, Bucket
+from handler.credentials import without_secrets
 from handler.ledger import Entry, Failure, LedgerRefused, Pointer
 from handler.model import RecordTask, Result
+from handler.redaction import redacted
 
 STALE_AFTER_SECONDS = 1_200.0  # a function runs for 900 s at most (583/11637)
 LATEST = 1e11  # seconds: no moment that a calendar can write is later
@@ -128,7 +130,8 @@ class CosLedger:
         self.settle(entry)
 
     def bury_message(self, message_id: str, body: object, details: list[str], now: float) -> None:
-        letter = _body({"message_id": message_id, "details": details, "died_at": now, "body": body})
+        masked = [without_secrets(detail) for detail in details]
+        letter = _body({"message_id": message_id, "details": masked, "died_at": now, "body": redacted(body)})
         named = f"{message_id} {body}" if isinstance(body, str) else message_id  # a recreated topic counts anew
         digest = hashlib.sha256(named.encode(errors="replace")).hexdigest()[:32]
         self.bucket.put(f"dead/{_moment(now, '%Y%m%d')}/message-{digest}.json", letter)
