@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from handler import strict_json
 from handler.credentials import CREDENTIAL_NAMES, CREDENTIAL_WORDS, MASK, without_secrets
 
 LEVELS = 40
@@ -32,7 +33,7 @@ def redacted(value: Any) -> Any:
 
 def _redacted(value: Any, level: int) -> Any:
     if isinstance(value, str):
-        return without_secrets(_in_json(value, level))
+        return _redacted_text(value, level)
     if not isinstance(value, (dict, list, tuple)):
         return value
     if level >= LEVELS:
@@ -42,13 +43,13 @@ def _redacted(value: Any, level: int) -> Any:
     return [_redacted(item, level + 1) for item in value]
 
 
-def _in_json(text: str, level: int) -> str:
+def _redacted_text(text: str, level: int) -> str:
     if text.lstrip()[:1] not in ("{", "[", '"'):
-        return text
+        return without_secrets(text)
     try:
-        value = json.loads(text)
+        value = strict_json.loads(text)  # of a key that is there twice, one value would be overlooked
     except (ValueError, RecursionError):
-        return text
+        return without_secrets(text)
     clean = _redacted(value, level + 1)
     return text if clean == value else json.dumps(clean, ensure_ascii=False)
 
@@ -58,11 +59,12 @@ def _redacted_key(key: Any) -> Any:
 
 
 def _under(key: Any, value: Any, level: int) -> Any:
-    if value is None or value == "" or isinstance(value, bool) or not _is_credential(str(key)):
+    if value is None or value == "" or isinstance(value, bool) or not is_credential(str(key)):
         return _redacted(value, level + 1)
     return MASK
 
 
-def _is_credential(key: str) -> bool:
+def is_credential(key: str) -> bool:
+    """Whether ``key`` looks like the name of a credential: without case, whatever separates its words."""
     plain = re.sub(r"[\W_]", "", key).lower()
     return bool(_NAME.search(plain)) or any(word.lower() in _WORDS for word in _WORD.findall(key))

@@ -12,7 +12,6 @@ from handler.settings import Settings, SettingsError
 from local.live_api import LiveStandIn
 from tests.support import STREAM, TASK, run, stream_end
 
-
 SAID = {"REAPER_DRY_RUN": "false"}
 
 
@@ -159,7 +158,8 @@ def test_a_ledger_is_a_prefix_of_a_bucket(value: str, bucket: str, prefix: str) 
      "cos://b-1250000000/..?region=a", "cos://b-1250000000/a/../b?region=a", "cos://b-1250000000/a/..?region=a",
      "cos://b-1250000000/./a?region=a", "cos://b-1250000000/a/.?region=a", "cos://b-1250000000/a//b?region=a",
      "cos://b-1250000000//a?region=a", "cos://b-1250000000/a//?region=a", "cos://b-1250000000/a/%2e%2e?region=a",
-     "cos://b-1250000000/x?region=a&retries=3", "cos://b-1250000000/x?region=a&endpoint=ftp://x", "s3://b-1250000000?region=a"],
+     "cos://b-1250000000/x?region=a&retries=3", "cos://b-1250000000/x?region=a&endpoint=ftp://x",
+     "s3://b-1250000000?region=a"],
 )  # fmt: skip
 def test_a_ledger_that_cannot_be_meant_is_refused(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^REAPER_LEDGER="):
@@ -215,7 +215,8 @@ NO_NAME = [
     "\ud800", "a\udcffb",  # lone surrogates: what a variable holds that is not UTF-8
     "[\x00-\x1f]", "a[\x7f-\x9f]", "[\u200b-\u200f]*", "[\ud800-\udfff]", "[!\u0020-\U0010ffff]",
     "[ ]", "[ ]live", "live[ \t]", "[\xa0]*", "*a[\u3000 ]", "[\u2000-\u200a]x",  # white space at an end
-    "x" * 257, "?" * 257, "*" + "a*" * 257, "[a]" * 257, "x" * 300 + "*", "*[ ]" + "x" * 255, "*[ ]" + "x" * 254 + "[ ]*",
+    "x" * 257, "?" * 257, "*" + "a*" * 257, "[a]" * 257, "x" * 300 + "*", "*[ ]" + "x" * 255,
+    "*[ ]" + "x" * 254 + "[ ]*",
 ]  # fmt: skip
 
 
@@ -228,12 +229,15 @@ def test_a_glob_that_no_stream_name_can_match_is_refused(glob: str) -> None:
 
 
 SOME_NAME = [
-    ("[]]", "]"), ("[!]]", "a"), ("[]-a]", "^"), ("[!!]", "a"), ("[^a]", "^"), ("[a-]", "-"), ("[-a]", "-"), ("[z-ab]", "b"),
-    ("[[]", "["), ("a]", "a]"), ("!", "!"), ("[!z-a]", "q"), ("[\x00-z]", "a"), ("[!\x00-z]", "~"), ("[ a]", "a"),
-    ("[\t-\r!]", "!"), ("*[ ]*", "a b"), ("a[ ]b", "a b"), ("*[ ]b", "a b"), ("a b", "a b"), ("a\xa0b", "a\xa0b"),
+    ("[]]", "]"), ("[!]]", "a"), ("[]-a]", "^"), ("[!!]", "a"), ("[^a]", "^"), ("[a-]", "-"), ("[-a]", "-"),
+    ("[z-ab]", "b"), ("[[]", "["), ("a]", "a]"), ("!", "!"), ("[!z-a]", "q"), ("[\x00-z]", "a"), ("[!\x00-z]", "~"),
+    ("[ a]", "a"), ("[\t-\r!]", "!"), ("*[ ]*", "a b"), ("a[ ]b", "a b"), ("*[ ]b", "a b"), ("a b", "a b"), ("a\xa0b",
+    "a\xa0b"),
     ("x" * 256, "x" * 256), ("*" + "?" * 256 + "*", "x" * 256), ("*[ ]" + "x" * 254, "a " + "x" * 254), ("**", "a"),
-    ("\u623f\u95f4-*", "\u623f\u95f4-1"), ("[\U0001f300-\U0001f5ff]", "\U0001f3a5"), ("\ue000", "\ue000"), ("[\ud7ff-\ue000]", "\ue000"),
-    ("[!a-\U0010ffff]", "A"), ("\u0378", "\u0378"), ("[\x80-\xa0-]", "-"), ("a\\b", "a\\b"), ("[\\]", "\\"), ("[\x1f-\x7f]*[\x00-a]", "x0"),
+    ("\u623f\u95f4-*", "\u623f\u95f4-1"), ("[\U0001f300-\U0001f5ff]", "\U0001f3a5"), ("\ue000", "\ue000"),
+    ("[\ud7ff-\ue000]", "\ue000"),
+    ("[!a-\U0010ffff]", "A"), ("\u0378", "\u0378"), ("[\x80-\xa0-]", "-"), ("a\\b", "a\\b"),
+    ("[\\]", "\\"), ("[\x1f-\x7f]*[\x00-a]", "x0"),
 ]  # fmt: skip
 
 
