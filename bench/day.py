@@ -58,7 +58,7 @@ def one_day(count: int, *, reaps: bool) -> tuple[dict[str, Any], dict[str, list[
     tasks: dict[str, int] = {}
     ended: list[dict[str, Any]] = []
     counted: list[float] = []
-    with LiveStandIn(clock=clock, qps=1e9) as api, set_environment(api.environment):
+    with LiveStandIn(clock=clock, qps=1e9) as api, set_environment(api.environment | {"REAPER_DRY_RUN": "false"}):
         for at, what, room, seconds in sorted_events(count, chance):
             while at >= MIDNIGHT + len(counted) * MINUTE:
                 clock.now = MIDNIGHT + len(counted) * MINUTE

@@ -65,7 +65,7 @@ def _serve(connection: Connection) -> None:
     gc.disable()
     cos = Bucket()
     with LiveStandIn(qps=1e9) as api:
-        connection.send((api.environment, cos.ledger))
+        connection.send((api.environment | {"REAPER_DRY_RUN": "false"}, cos.ledger))
         while (request := connection.recv()) is not None:
             what, *arguments = request
             if what == "reset":
@@ -163,8 +163,8 @@ def _handler_for(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
             query = parse_qs(url.query)
             status, answer = bucket.do(self.command, unquote(url.path).lstrip("/"), body, query)
             time.sleep(bucket.latency)
-            head = f"HTTP/1.1 {status} -\r\nContent-Type: application/xml\r\nContent-Length: {len(answer)}\r\n\r\n"
-            self.wfile.write(head.encode() + answer)
+            head = f"HTTP/1.1 {status} -\r\nContent-Type: application/xml\r\nx-cos-request-id: -\r\n"
+            self.wfile.write(f"{head}Content-Length: {len(answer)}\r\n\r\n".encode() + answer)
 
         do_GET = do_PUT = do_DELETE = _do  # noqa: N815  so the server asks for them
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from handler import callbacks, planner, settling, triggers
+from handler.credentials import without_secrets
 from handler.crew import Crew
 from handler.ledger import Due, Ledger, LedgerError, MemoryLedger
 from handler.live import LiveApi
@@ -19,6 +20,7 @@ from handler.planner import Planner
 from handler.reaper import Deadline, Reaper
 from handler.settings import Settings, SettingsError
 from handler.telemetry import Invocation
+from handler.traces import frames
 from handler.triggers import Delivery, HttpRequest, Message
 
 if TYPE_CHECKING:
@@ -83,7 +85,9 @@ class _Instance:
             settings = Settings.read(os.environ)
             invocation.dry_run, invocation.ledger = settings.dry_run, settings.ledger is not None
             limit = triggers.time_limit(context)
-            deadline = Deadline.after(began, min(limit, callbacks.ANSWER_SECONDS) if delivery.request else limit)
+            deadline = Deadline.after(began, limit)
+            if delivery.request and limit > callbacks.ANSWER_SECONDS:  # which CSS waits for, not the platform
+                deadline = Deadline.after(began, callbacks.ANSWER_SECONDS)._replace(limit=None)
             if delivery.request:
                 answer = self._answer(delivery, delivery.request, settings, deadline, invocation)
             else:
@@ -98,10 +102,7 @@ class _Instance:
         if invocation.source == "http" and isinstance(error, RedeliveryNeeded):
             answer, error = callbacks.answer(503, "not now"), None
         invocation.duration_ms = round((self._ticks() - began) * 1000, 1)
-        try:
-            line = invocation.write()
-        except Exception as bug:
-            raise error or _internal_error(bug) from bug
+        line = invocation.write()
         if error:
             raise error
         return answer or line
@@ -152,7 +153,8 @@ class _Instance:
         from handler import cos_bucket, cos_ledger  # heavy: only where a ledger is configured
 
         session = self._session.made_for()
-        bucket = cos_bucket.Bucket(settings.ledger, session, deadline.request_timeout / 2, self._sleep, self._random)
+        timeout = deadline.request_timeout / 2
+        bucket = cos_bucket.Bucket(settings.ledger, session, timeout, self._sleep, self._random, deadline.limit)
         return cos_ledger.CosLedger(bucket, self._random)
 
     def _decide(
@@ -176,7 +178,7 @@ class _Instance:
             return Report({item.task: Result(Outcome.PLANNED, Reason.DRY_RUN) for item in due})
         if not due and not sweeps:
             return Report()
-        live = self._live.made_for(settings.live_endpoint, deadline.request_timeout)
+        live = self._live.made_for(settings.live_endpoint, deadline.request_timeout, deadline.limit)
         reaper = self._reaper.made_for(settings)
         work = settling.work(due, sweeps, self._clock, settings, ledger, self._others)
         return reaper.work_off(work, live.client, self._clock(), deadline, settings.concurrency)
@@ -211,7 +213,7 @@ def _redelivery_for(deferred: Counter[str]) -> RedeliveryNeeded | None:
 
 
 def _internal_error(bug: Exception) -> RedeliveryNeeded:
-    error = RedeliveryNeeded(f"internal error: {type(bug).__name__}: {bug}")
+    error = RedeliveryNeeded(f"internal error: {without_secrets(f'{type(bug).__name__}: {bug}')} (at {frames(bug)})")
     error.__cause__ = bug
     return error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from qcloud_cos.cos_exception import CosClientError, CosServiceError
 from requests.utils import get_environ_proxies
 
 from handler.credentials import NoCredentials, RoleCredentials, without_secrets
-from handler.http_session import HttpSession
+from handler.http_session import LARGE_BYTES, HttpSession, UnreadableBody, explained
 from handler.ledger import LedgerRefused, LedgerUnavailable
 from handler.settings import Place
 
@@ -20,6 +21,7 @@ TRIES = 3
 DETAIL_CHARACTERS = 300
 # What is wrong with one request, and will be so again; all else says that nobody, or not we, can read or write.
 _REFUSED = {400, 405, 411, 412, 413, 414, 416}
+_ARCHIVED = "InvalidObjectState"  # a 403 that says nothing about other objects
 
 
 class Bucket:
@@ -32,6 +34,7 @@ class Bucket:
         timeout: float,
         sleep: Callable[[float], None],
         random: Callable[[], float],
+        limit: float | None = None,
     ) -> None:
         """
         Args:
@@ -40,6 +43,7 @@ class Bucket:
             timeout: seconds for one request.
             sleep: takes seconds.
             random: returns a number from 0 to 1; spreads retries.
+            limit: seconds of the function's time limit, where ``timeout`` is that short because of it.
 
         Raises:
             LedgerUnavailable: there are no credentials.
@@ -56,21 +60,32 @@ class Bucket:
             Timeout=timeout,
             **_address(place),
         )
-        self._client = CosS3Client(config, retry=0, session=session)
+        self._client = _Client(config, retry=0, session=session)
+        self._timeout, self._limit = timeout, limit
         self._name, self._prefix = place.bucket, place.prefix
         self._sleep, self._random = sleep, random
 
     def get(self, key: str) -> bytes | None:
-        """What lies at ``key``; None if nothing does."""
+        """What lies at ``key``; None if nothing does.
 
-        def whole(**arguments: Any) -> bytes:
-            return bytes(self._client.get_object(**arguments)["Body"].get_raw_stream().read())
-
+        Raises:
+            LedgerRefused: it can never be read: it is archived, or too large.
+            LedgerUnavailable: it cannot be read now.
+        """
         try:
-            body: bytes = self._ask(whole, Key=self._prefix + key)
+            body: bytes = self._ask(self._object, Key=self._prefix + key)
         except _NoSuchKey:
             return None
         return body
+
+    def _object(self, **arguments: Any) -> bytes:
+        try:
+            return b"".join(self._client.get_object(**arguments)["Body"].get_stream(LARGE_BYTES))
+        except CosClientError as error:
+            cause = error.__context__
+            if isinstance(cause, UnreadableBody) and cause.too_large:
+                raise LedgerRefused(f"{arguments['Key']} cannot be read: {cause}") from None
+            raise
 
     def put(self, key: str, body: bytes) -> None:
         self._ask(self._client.put_object, Key=self._prefix + key, Body=body)
@@ -107,22 +122,67 @@ class Bucket:
         for attempt in range(TRIES):
             try:
                 return method(Bucket=self._name, **arguments)
+            except LedgerRefused:
+                raise
             except CosServiceError as error:
-                status, code = error.get_status_code(), str(error.get_error_code())
-                problem = f"HTTP {status} {code}"
-                if status == 404 and code == "NoSuchKey":
-                    raise _NoSuchKey from None
-                if status in _REFUSED and code != "RequestTimeout":
-                    raise LedgerRefused(f"the ledger refuses this: {_told(problem)}") from None
-                if status in (401, 403, 404):
-                    raise LedgerUnavailable(f"the ledger lets nobody in: {_told(problem)}") from None
+                status, (code, message) = error.get_status_code(), _said(error)
+                problem = f"HTTP {status} {code}" + (f" ({message})" if message else "")
+                final = _final(status, code, _told(problem))
+                if final:
+                    raise final from None
             except CosClientError as error:
                 problem = str(error)
             except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, an answer that is no XML
                 problem = f"{type(error).__name__}: {error}"
             if attempt < TRIES - 1:
                 self._sleep(self._random() * 0.2 * 2.0**attempt)
-        raise LedgerUnavailable(f"the ledger cannot be reached: {_told(problem)}")
+        problem = explained(_told(problem), self._timeout, self._limit)
+        raise LedgerUnavailable(f"the ledger cannot be reached: {problem}")
+
+
+def _final(status: int, code: str, problem: str) -> Exception | None:
+    """What an error comes to that another try would not change; None where it may."""
+    if status == 404 and code == "NoSuchKey":
+        return _NoSuchKey()
+    if (status in _REFUSED and code != "RequestTimeout") or (status == 403 and code == _ARCHIVED):
+        return LedgerRefused(f"the ledger refuses this: {problem}")
+    if status in (401, 403, 404):
+        return LedgerUnavailable(f"access to the ledger was denied: {problem}")
+    return None
+
+
+class _Client(CosS3Client):  # type: ignore[misc]
+    """The SDK's client takes any status below 400 for success, and returns no status: so it is checked in between."""
+
+    def send_request(self, method: str, url: str, **options: Any) -> Any:
+        response = super().send_request(method, url, **options)
+        if not _is_from_storage(method, response):
+            raise ValueError(f"HTTP {response.status_code} to {method}, but nothing says that storage answered")
+        return response
+
+
+def _is_from_storage(method: str, response: Any) -> bool:
+    """Whether COS answered, and not a proxy, a captive portal or a cache with a page of its own.
+
+    COS names every request (436/7729). Other storage that speaks its language, as stand-ins do, may not: there an
+    ETag stands for what was stored or read, and 204 for what was deleted. Listings are known by their content.
+    """
+    if response.headers.get("x-cos-request-id", "").strip():
+        return True
+    if method == "DELETE":
+        return bool(response.status_code == 204)
+    is_listing = method == "GET" and "prefix=" in (response.request.url or "")
+    return is_listing or re.fullmatch(r'"[^"]+"', response.headers.get("ETag", "")) is not None
+
+
+def _said(error: CosServiceError) -> tuple[str, str]:
+    """Code and message of an error. The SDK finds neither unless the answer has all elements that it looks for."""
+    text, fields = str(error.get_origin_msg()), error.get_digest_msg()
+    if isinstance(fields, dict):  # from an XML that it understood, or from headers
+        return str(fields.get("code", "")), str(fields.get("message", ""))
+    found = [re.search(f"<{name}>([^<]*)</{name}>", text) for name in ("Code", "Message")]
+    code, message = (match[1] if match else "" for match in found)
+    return code or "Unknown", message
 
 
 def _told(problem: str) -> str:

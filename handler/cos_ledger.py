@@ -3,7 +3,7 @@
     tasks/<h>/<task_id>.json             the truth about one task
     due/<minute>/<h>/<task_id>-<nonce>   a pointer, so that "what is due?" lists only what is due
     dead/<day>/<h>-<task_id>-<life>.json a dead letter: every error, and the message
-    dead/<day>/message-<hash>.json       a rejected message, whole
+    dead/<day>/message-<hash>.json       a rejected message, without credentials
 
 ``<life>`` is a hash of the task, when it became known, its first failure and its message: a task that is registered
 anew, or requeued, gets another letter, and the same one is written again after a crash.
@@ -32,8 +32,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from handler.cos_bucket import DETAIL_CHARACTERS, Bucket
+from handler.credentials import without_secrets
 from handler.ledger import Entry, Failure, LedgerRefused, Pointer
 from handler.model import RecordTask, Result, content_digest
+from handler.redaction import redacted
 
 STALE_AFTER_SECONDS = 1_200.0  # a function runs for 900 s at most (583/11637)
 LATEST = 1e11  # seconds: no moment that a calendar can write is later
@@ -134,7 +136,8 @@ class CosLedger:
         self._put_letter(name, letter, body="message", now=now)
 
     def bury_message(self, message_id: str, body: object, details: list[str], now: float, about: str = "") -> None:
-        letter = {"message_id": message_id, "details": details, "died_at": now, "body": body}
+        masked = [without_secrets(detail) for detail in details]
+        letter = {"message_id": message_id, "details": masked, "died_at": now, "body": redacted(body)}
         # The body, too: a topic that was made anew counts its messages from 0 again.
         name = f"message-{content_digest([message_id, body, about])}"
         self._put_letter(name, letter, body="body", now=now)

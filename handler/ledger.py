@@ -13,7 +13,7 @@ class LedgerError(Exception):
 
 
 class LedgerUnavailable(LedgerError):
-    """It cannot be reached, or lets nobody in: the platform's redelivery is the last net."""
+    """It cannot be reached, or denies access: the platform's redelivery is the last net."""
 
 
 class LedgerRefused(LedgerError):

@@ -50,38 +50,41 @@ class Answer(NamedTuple):
 class LiveApi:
     """One endpoint of the Live API, with a client for each thread, and one pool of connections for all."""
 
-    def __init__(self, endpoint: Endpoint, request_timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, request_timeout: float, limit: float | None = None) -> None:
         """
         Args:
             endpoint: where the API answers.
+            limit: seconds of the function's time limit, where requests are that short because of it.
             request_timeout: seconds for connecting and reading together. A server that trickles can
                 hold a request longer, because the SDK's read timeout counts anew for each read.
         """
         self._endpoint = endpoint
-        self._timeout = (request_timeout * CONNECT_SHARE, request_timeout * (1 - CONNECT_SHARE))
+        self._timeout, self._limit = request_timeout, limit
         self._of_thread = threading.local()
         _import_sdk()
-        from handler.http_session import HttpSession
+        from handler.http_session import SMALL_BYTES, HttpSession
 
-        self._session = HttpSession()
+        self._session = HttpSession(SMALL_BYTES)
 
     def client(self) -> LiveClient:
         """The calling thread's own client."""
         client: LiveClient | None = getattr(self._of_thread, "client", None)
         if client is None:
-            client = self._of_thread.client = LiveClient(self._endpoint, self._timeout, self._session)
+            client = self._of_thread.client = LiveClient(self._endpoint, self._timeout, self._limit, self._session)
         return client
 
 
 class LiveClient:
     """Calls the Live API, one request at a time."""
 
-    def __init__(self, endpoint: Endpoint, timeout: tuple[float, float], session: HttpSession) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float, limit: float | None, session: HttpSession) -> None:
         from tencentcloud.common.common_client import CommonClient
         from tencentcloud.common.profile.client_profile import ClientProfile
         from tencentcloud.common.profile.http_profile import HttpProfile
 
-        http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=timeout)
+        shares = timeout * CONNECT_SHARE, timeout * (1 - CONNECT_SHARE)
+        http = HttpProfile(protocol=endpoint.scheme, endpoint=endpoint.address, reqTimeout=shares)
+        self._timeout, self._limit = timeout, limit
         profile = ClientProfile(httpProfile=http, language="en-US")
         self._sdk = CommonClient("live", API_VERSION, RoleCredentials(), "", profile)
         self._sdk.request.conn._session = session  # the SDK has no setting for it
@@ -104,7 +107,13 @@ class LiveClient:
         except NoCredentials as error:
             return Answer(ErrorClass.BLOCKED, NO_CREDENTIALS, str(error), sent=False)
         except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, bad JSON, no envelope
-            return _refused(error)
+            answer = _refused(error)
+            return answer._replace(detail=self._explained(answer.detail))
+
+    def _explained(self, detail: str | None) -> str | None:
+        from handler.http_session import explained
+
+        return detail and explained(detail, self._timeout, self._limit)
 
 
 def _import_sdk() -> None:
@@ -134,6 +143,10 @@ def _confirmed(reply: Any) -> Answer:
 def _refused(error: Exception) -> Answer:
     from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
+    from handler.http_session import UnreadableBody
+
+    if isinstance(error.__context__, UnreadableBody):  # for the SDK it is a failure of the network
+        return _refusal(UNREADABLE_ANSWER, str(error.__context__), ambiguous=True)
     if not isinstance(error, TencentCloudSDKException):
         return _refusal(UNREADABLE_ANSWER, f"{type(error).__name__}: {error}", ambiguous=True)
     if error.code == NETWORK_ERROR:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from handler.credentials import without_secrets
+
 
 class Outcome(str, Enum):
     """How a line ends. Every line ends in exactly one of these."""
@@ -168,16 +170,18 @@ def _flattened(value: object) -> Iterator[str]:
 
 
 SHOWN_CHARACTERS = 80
+_LONGEST_SECRET = 4_096  # characters: of a role's session token, and some to spare
 
 
 def shown(value: object) -> str:
-    """A value as an error message may show it: escaped, shortened, and never a whole structure."""
+    """A value as an error message may show it: without secrets, escaped, shortened, and never a whole structure."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        text = value[: SHOWN_CHARACTERS + 1].encode("unicode_escape").decode("ascii")
+        masked = without_secrets(value[:_LONGEST_SECRET])  # before it is shortened: half a secret is not known as one
+        text = masked[: SHOWN_CHARACTERS + 1].encode("unicode_escape").decode("ascii")
         return f'"{text[:SHOWN_CHARACTERS]}…"' if len(text) > SHOWN_CHARACTERS else f'"{text}"'
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"

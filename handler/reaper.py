@@ -15,6 +15,7 @@ from handler.ledger import Due, LedgerError, Pointer
 from handler.live import Answer
 from handler.model import Outcome, Reason, RecordTask, Report, Result
 from handler.pacer import Pacer
+from handler.traces import frames
 
 
 class Client(Protocol):
@@ -49,17 +50,18 @@ class Deadline(NamedTuple):
     request_timeout: float  # seconds
     last_start: float  # a request that starts by now can still finish
     end: float  # answers are not waited for any longer: what is left is for reporting
+    limit: float | None = None  # seconds: the function's own time limit, where requests are that short because of it
 
     @classmethod
     def after(cls, started: float, limit: float) -> Deadline:
         """The deadline of an invocation that ``started`` and that the platform stops ``limit`` seconds later."""
         request_timeout = min(10.0, limit / 4)
         end = started + limit - min(3.0, limit / 10)
-        return cls(request_timeout, end - request_timeout, end)
+        return cls(request_timeout, end - request_timeout, end, limit if limit / 4 < 10.0 else None)
 
     def leaving(self, seconds: float) -> Deadline:
         """The same, with ``seconds`` more between the last start and the end: to tell the ledger what came of it."""
-        return Deadline(self.request_timeout, self.last_start - seconds, self.end)
+        return self._replace(last_start=self.last_start - seconds)
 
 
 class Retry(NamedTuple):
@@ -242,7 +244,8 @@ def _result_of(answer: Answer, look: bool, tried: int, spent: float, ambiguous: 
 
 
 def _internal_error(error: Exception, kept: bool = False) -> Result:
-    return Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", kept=kept)
+    detail = f"{type(error).__name__}: {error}"
+    return Result(Outcome.DEFERRED, Reason.INTERNAL_ERROR, detail, kept=kept, traceback=frames(error))
 
 
 class _Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, NamedTuple
@@ -13,6 +14,8 @@ from pydantic_core import PydanticCustomError
 from handler.model import shown
 
 PREFIX = "REAPER_"
+# A name that is meant as one of ours: in any case, and with anything around it that a console may have let in.
+_MEANT = re.compile(rf"\W*{PREFIX}", re.IGNORECASE)
 
 _HOST = r"(?:(?P<scheme>https?)://)?(?P<address>[A-Za-z0-9._-]+(?::(?P<port>[0-9]{1,5}))?)/?"
 
@@ -43,7 +46,63 @@ def _streams(value: str) -> tuple[str, ...]:
     globs = tuple(glob for part in value.split(",") if (glob := part.strip()))
     if not globs:
         raise _rule("must name at least one stream name or glob, separated by commas")
+    for glob in globs:
+        parts = _PART.findall(glob)
+        if "[" in parts:
+            raise _rule(f"{shown(glob)} has a [ without its ]: write [[] for the character; no set may hold a comma")
+        if not _can_match(parts):
+            raise _rule(f"{shown(glob)} can match no stream name")
     return globs
+
+
+# As fnmatch reads a glob: the first character of a set may be its closing bracket. A lone [ is one without its ].
+_PART = re.compile(r"\*|\[(?:!.|[^!])[^]]*\]|.", re.DOTALL)
+_NAME_CHARACTERS = 256
+
+
+def _can_match(parts: list[str]) -> bool:
+    """Whether a glob of these parts matches any valid stream name; all but ``*`` stand for one character."""
+    ones = [part for part in parts if part != "*"]
+    if not all(map(_allows, ones)):
+        return False
+    needed = len(ones)
+    for end, outermost in ((parts[0], ones[:1]), (parts[-1], ones[-1:])):
+        if not all(_allows(part, at_an_end=True) for part in outermost):
+            if end != "*":
+                return False
+            needed += 1  # the * takes a character that may stand there
+    return needed <= _NAME_CHARACTERS
+
+
+def _allows(part: str, at_an_end: bool = False) -> bool:
+    """Whether a character of a stream name, or one at an end of it, matches ``part``.
+
+    A set is made of ranges, and so is what it leaves out. Each begins at 0, at a character of the set or just after
+    one, so that the first usable character from there on is in it if any is.
+    """
+    if part == "?":
+        return True
+    if len(part) == 1:
+        return _is_usable(part, at_an_end)
+    begins = {0, *(ord(character) + step for character in part for step in (0, 1))}
+    found = (_first_usable(begin, at_an_end) for begin in begins)
+    return any(character is not None and fnmatchcase(character, part) for character in found)
+
+
+def _first_usable(begin: int, at_an_end: bool) -> str | None:
+    characters = map(chr, range(begin, sys.maxunicode + 1))
+    return next((character for character in characters if _is_usable(character, at_an_end)), None)
+
+
+def _is_usable(character: str, at_an_end: bool) -> bool:
+    """Whether a stream name may have ``character``: no control, no invisible one, no half of a surrogate pair."""
+    if at_an_end and character.isspace():
+        return False
+    if character.isprintable():
+        return True
+    from unicodedata import category  # only odd characters need it
+
+    return category(character) not in ("Cc", "Cf", "Cs")
 
 
 def _switch(value: str) -> bool:
@@ -74,7 +133,9 @@ def _ledger(value: str) -> Place:
         or query.keys() - {"region", "endpoint"}
     ):
         raise _rule("must be cos://BUCKET-APPID/prefix?region=ap-guangzhou")
-    prefix = match["prefix"].strip("/")
+    prefix = match["prefix"].removesuffix("/")
+    if prefix and {"", ".", ".."} & set(prefix.split("/")):
+        raise _rule('must have no empty part, "." or ".." in its prefix: URLs are changed there, and lead elsewhere')
     endpoint = _endpoint(query["endpoint"]) if "endpoint" in query else None
     return Place(
         bucket=match["bucket"], prefix=f"{prefix}/" if prefix else "", region=query["region"], endpoint=endpoint
@@ -98,9 +159,9 @@ class Settings(BaseModel):
     ledger: Annotated[Place | None, PlainValidator(_ledger)] = None
     end_margin_seconds: Seconds = 600.0
     grace_seconds: Seconds = 1_800.0
-    give_up_after_seconds: Seconds = 604_800.0
+    give_up_after_seconds: Annotated[float, Field(ge=3_600, le=_A_YEAR, allow_inf_nan=False)] = 604_800.0
     streams: Annotated[tuple[str, ...], BeforeValidator(_streams)] = ("*",)
-    dry_run: Annotated[bool, BeforeValidator(_switch)] = False
+    dry_run: Annotated[bool, BeforeValidator(_switch)]  # must be said: a variable that got lost must not delete
     callback_key: SecretStr | None = None
     log_tasks: Literal["all", "problems"] = "all"
 
@@ -109,32 +170,47 @@ class Settings(BaseModel):
         """The settings that ``environ`` holds; an empty value means unset.
 
         Raises:
-            SettingsError: a bad value, or a ``REAPER_…`` name that nothing reads.
+            SettingsError: a bad value, no ``REAPER_DRY_RUN``, or a ``REAPER_…`` name that nothing reads.
         """
         variables = {PREFIX + field.upper(): field for field in cls.model_fields}
         given = {}
         for name, value in environ.items():
-            if name.startswith(PREFIX):
-                if name not in variables:
-                    raise SettingsError(_unknown(name, list(variables)))
+            if name in variables:
                 if value.strip():
                     given[variables[name]] = value.strip()
+            elif _MEANT.match(name):
+                raise SettingsError(_unknown(name, list(variables)))
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise SettingsError(_bad(error.errors()[0])) from None
+            bad = [item for item in error.errors() if item["type"] != "missing"]
+            raise SettingsError(_bad(bad[0]) if bad else _UNSAID) from None
+
+    @classmethod
+    def for_tools(cls, environ: Mapping[str, str]) -> Settings:
+        """The same for a tool: it never runs the handler, so ``REAPER_DRY_RUN`` need not be said.
+
+        Raises:
+            SettingsError: as ``read``.
+        """
+        return cls.read({**environ, "REAPER_DRY_RUN": "true"})
 
     def concerns(self, stream_name: str) -> bool:
         """Whether this deployment may touch ``stream_name`` (``REAPER_STREAMS``)."""
         return any(fnmatchcase(stream_name, glob) for glob in self.streams)
 
 
+_UNSAID = "REAPER_DRY_RUN is not set: say true (nothing is deleted, the log says what would be) or false (delete)"
+
+
 def _unknown(name: str, known: list[str]) -> str:
     from difflib import get_close_matches  # only a mistake needs it
 
-    close = get_close_matches(name[len(PREFIX) :].upper(), [other[len(PREFIX) :] for other in known], n=1)
+    plain = re.sub(r"\W", "", name).upper()
+    close = get_close_matches(plain[len(PREFIX) :], [other[len(PREFIX) :] for other in known], n=1)
     hint = f"did you mean {PREFIX}{close[0]}?" if close else f"known are {', '.join(known)}"
-    return f"{shown(name)[1:-1]} is not a setting: {hint}"
+    quoted = shown(name)  # where quotes are needed to see what is wrong
+    return f"{quoted[1:-1] if name.isidentifier() else quoted} is not a setting: {hint}"
 
 
 def _bad(error: Any) -> str:

@@ -29,13 +29,21 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) != len(pairs):
         for name, value in pairs:
             if fields[name] is not value and _text(fields[name]) != _text(value):
-                raise AmbiguousKeyError(f"{shown(name)} is {shown(value)} and {shown(fields[name])}")
+                raise AmbiguousKeyError(_two_things(name, value, fields[name]))
     return fields
 
 
 def _text(value: object) -> str:
     """The same for equal values only: 1, 1.0 and true are three, which ``==`` takes for one."""
     return json.dumps(value, sort_keys=True)
+
+
+def _two_things(name: str, *values: object) -> str:
+    from handler.credentials import MASK
+    from handler.redaction import is_credential  # only a mistake needs it
+
+    one, other = (MASK if is_credential(name) else shown(value) for value in values)
+    return f"{shown(name)} is {one} and {other}"
 
 
 def _no_constant(name: str) -> None:

@@ -11,9 +11,11 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from handler.credentials import without_secrets
 from handler.model import PROBLEMS, Line, Outcome, Report
 
 LINE_BYTES = 8_000
@@ -83,15 +85,13 @@ class Invocation:
                     some.append((number, _task_text(line, self.request_id)))
         kept = _fitting(problems + others)
         self.task_lines_dropped += wanted - len(kept)
-        for _, text in sorted(kept):
-            sys.stdout.write(text)
+        _write(text for _, text in sorted(kept))
         return deferred_for
 
     def write(self) -> dict[str, Any]:
         """Writes the ``reaper_invocation`` line, and returns it as a dict."""
         line = {"metric": "reaper_invocation", **asdict(self)}
-        sys.stdout.write(_text(line, shorten="error"))
-        sys.stdout.flush()
+        _write([_text(line, shorten="error")], flush=True)
         return line
 
     def count_untold(self, rejected: int) -> None:
@@ -103,6 +103,18 @@ class Invocation:
     def _count(self, outcome: Outcome) -> None:
         self.lines += 1
         setattr(self, outcome.value, getattr(self, outcome.value) + 1)
+
+
+def _write(texts: Iterable[str], flush: bool = False) -> None:
+    """Writes to stdout. Never raises: what was done is done, and whether it can be logged does not change it."""
+    try:
+        for text in texts:
+            sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
+    except Exception as error:  # noqa: BLE001  closed, full, or not there at all
+        with suppress(Exception):
+            sys.stderr.write(f"the log could not be written: {type(error).__name__}: {error}\n")
 
 
 def _percentile(ordered: list[float], share: float) -> float | None:
@@ -125,12 +137,13 @@ def _task_text(line: Line, request_id: str | None) -> str:
         "task_id": None if line.task_id is None else str(line.task_id),
         "outcome": result.outcome.value,
         "reason": result.reason,
-        "detail": result.detail,
+        "detail": result.detail and without_secrets(result.detail),
         "error_code": result.error_code,
         "error_class": result.error_class,
         "calls": result.calls,
         "latency_ms": result.latency_ms,
         "live_request_id": result.live_request_id,
+        "traceback": result.traceback,
     }
     return _text({name: value for name, value in fields.items() if value is not None}, shorten="detail")
 

@@ -100,9 +100,12 @@ def request_id(context: object) -> str | None:
 
 
 def time_limit(context: object) -> float:
-    """Seconds until the platform stops this invocation. An empty context means 60 (583/40324)."""
+    """Seconds until the platform stops this invocation. An empty context means 60 (583/40324).
+
+    Less than a second cannot be configured (583/11637): that is a runner which passes seconds, so nothing is known.
+    """
     value = context.get("time_limit_in_ms") if isinstance(context, dict) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_TIME_LIMIT * 1000:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1000 <= value <= MAX_TIME_LIMIT * 1000:
         return DEFAULT_TIME_LIMIT
     return value / 1000
 

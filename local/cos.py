@@ -10,6 +10,7 @@ import re
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -39,10 +40,16 @@ class Request:
 
 @dataclass
 class CosFault:
-    """How to misbehave. ``status``: refuse with it, and ``code``. ``silent``: apply the request, but never answer."""
+    """How to misbehave. ``status``: refuse with it, ``code`` and ``message``. ``silent``: apply it, but never answer.
+
+    ``body``: what something else than COS answers in its place, with ``headers``, and without acting.
+    """
 
     status: int = 0
     code: str = "Refused"
+    message: str = "-"
+    body: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     silent: bool = False
     delay: float = 0.0
     times: float = 1
@@ -79,6 +86,7 @@ class CosStandIn:
         self.gate: Callable[[str], CosFault | None] = lambda _: None  # asked about the method of every request
         self.gate_of_key: Callable[[str, str], CosFault | None] = lambda *_: None  # about its method and key
         self.locked: set[str] = set()  # keys, relative to the prefix, that nobody may read
+        self.names_requests = True  # as COS does; other storage that speaks its language may not
         self._written: dict[str, float] = {}
         self._appeared: dict[str, float] = {}  # when a key was first written: another version of it is no news
         self._deleted: dict[str, tuple[float, float]] = {}
@@ -130,9 +138,12 @@ class CosStandIn:
             time.sleep(fault.delay)
         locked = key.removeprefix("reaper/") in self.locked
         refusal = (fault.status if fault else 0) or _refused(environ, key) or 403 * locked
-        if refusal:
-            body = [_error(fault.code if fault else "Refused")]
-            start(f"{refusal} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body[0])))])
+        if fault and fault.body is not None:
+            body = [fault.body]
+            start(f"{fault.status or 200} -", [*fault.headers, ("Content-Length", str(len(fault.body)))])
+        elif refusal:
+            body = [_error(fault.code if fault else "Refused", fault.message if fault else "-")]
+            self._answer(start, f"{refusal} Refused", [("Content-Type", "application/xml")], body[0])
         else:
             body = self._applied(environ, method, key, start)
         silent = bool(fault and fault.silent)
@@ -167,10 +178,12 @@ class CosStandIn:
         status, headers = answered[0][:2]
         if status.startswith("404"):
             body = _error(re.findall(r"<Code>(.*?)</Code>", body.decode())[0])
-        start(
-            status, [*((n, v) for n, v in headers if n.lower() != "content-length"), ("Content-Length", str(len(body)))]
-        )
+        self._answer(start, status, [(n, v) for n, v in headers if n.lower() != "content-length"], body)
         return [body]
+
+    def _answer(self, start: Start, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        named = [("x-cos-request-id", uuid.uuid4().hex)] if self.names_requests else []
+        start(status, [*headers, *named, ("Content-Length", str(len(body)))])
 
     def _listing(self, body: bytes, query: dict[str, list[str]]) -> bytes:
         """moto's page as COS would show it: with our times, without what is too new, with what is gone too shortly."""
@@ -193,12 +206,12 @@ class CosStandIn:
         return (head + "".join(items[key] for key in sorted(items)) + tail).encode()
 
 
-def _error(code: str) -> bytes:
+def _error(code: str, message: str = "-") -> bytes:
     """An error in the form of COS: the SDK reads no code from moto's, which lacks the resource."""
-    return _ERROR.format(code).encode()
+    return _ERROR.format(code, message).encode()
 
 
-_ERROR = "<Error><Code>{}</Code><Message>-</Message><Resource>-</Resource><RequestId>-</RequestId></Error>"
+_ERROR = "<Error><Code>{}</Code><Message>{}</Message><Resource>-</Resource><RequestId>-</RequestId></Error>"
 _CONTENTS = '<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>""</ETag><Size>0</Size></Contents>'
 
 

@@ -32,7 +32,7 @@ def demo() -> int:
     with LiveStandIn(clock=clock) as stand_in:
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             del os.environ[name]  # the demo shows the defaults
-        os.environ.update(stand_in.environment)
+        os.environ.update(stand_in.environment, REAPER_DRY_RUN="false")
         tasks = [task for sample in played for task in samples.tasks_named(sample.event, clock())]
         samples.record(stand_in.state, tasks)
         recorded = len(stand_in.state.recordings)

@@ -66,7 +66,7 @@ class _Bucket(Bucket):
 
 
 def _place() -> Place:
-    place = Settings.read({**os.environ, "REAPER_DRY_RUN": "true"}).ledger  # which only the function has to know
+    place = Settings.for_tools(os.environ).ledger
     if place is None:
         raise UsageError("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
     if not all(os.environ.get(name) for name in VARIABLES[:2]):

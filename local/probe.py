@@ -189,7 +189,7 @@ def _china(moment: datetime) -> str:
 def probe(domain: str, app: str, report: Path, yes: bool) -> int:
     """Asks everything, prints a table, writes ``report``; returns the exit status."""
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.for_tools(os.environ)
         RoleCredentials().get_credential_info()
     except SettingsError as error:
         return _problem(str(error))

@@ -33,7 +33,8 @@ def serve(port: int, qps: float | None, recordings: list[tuple[str, int]], on_ai
             stand_in.state.push(Stream(stream_name))
         for stream_name, task_id in recordings:
             stand_in.state.add(stream_name, task_id, stopped=stream_name not in on_air)
-        for name, value in {**stand_in.environment, "REAPER_LEDGER": f"'{cos.ledger}'"}.items():
+        ours = {"REAPER_LEDGER": f"'{cos.ledger}'", "REAPER_DRY_RUN": "false"}
+        for name, value in (stand_in.environment | ours).items():
             print(f"export {name}={value}", flush=True)
         log.print(
             f"serving the Live API on {stand_in.url}: export the lines above (in a shell of its own), stop with Ctrl-C"

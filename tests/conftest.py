@@ -26,6 +26,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("REAPER_", "TENCENTCLOUD_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("REAPER_DRY_RUN", "false")  # which a deployment has to say, too
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (TESTS / "guard", TESTS.parent))))
 
 

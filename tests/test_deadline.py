@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
 
 import pytest
 
 from handler.app import RedeliveryNeeded, build
+from handler.live import LiveApi
+from handler.model import RecordTask
 from handler.reaper import Deadline
+from handler.settings import Settings
+from local.cos import CosFault, CosStandIn
 from local.live_api import Fault, LiveStandIn
-from tests.support import STREAM, TASK, ckafka, run, stream_end
+from tests.support import STREAM, TASK, ckafka, handler_without_waiting, run, stream_end, timer
 
 
 @pytest.mark.parametrize(
@@ -109,3 +115,107 @@ def test_a_mistake_of_ours_loses_no_task(api: LiveStandIn) -> None:
     done = run(stream_end(), None, build(sleep=broken))
     assert done.outcomes == [("deferred", "internal_error")]
     assert isinstance(done.raised, RedeliveryNeeded)
+    frames = done.tasks[0]["traceback"].split(" < ")
+    assert re.fullmatch(r"tests/test_deadline\.py:\d+ in broken", frames[0])
+    assert re.fullmatch(r"handler/reaper\.py:\d+ in _result", frames[1])
+    assert 2 < len(frames) <= 5
+
+
+def test_a_mistake_outside_of_any_task_says_where_it_was(api: LiveStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    for broken in ("planner.lines", "planner.read", "triggers.read"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"handler.{broken}", None)
+            done = run(stream_end())
+        assert isinstance(done.raised, RedeliveryNeeded)
+        assert re.search(r"internal error: TypeError: .* \(at handler/app\.py:\d+ in \w+( < |\))", str(done.raised))
+        assert "\n" not in str(done.raised)
+
+
+@pytest.mark.parametrize("secret", ["h1dden", "stand-in-token", "stand%2din-token"])
+def test_where_a_mistake_was_is_said_without_values(api: LiveStandIn, secret: str) -> None:
+    def broken(_: float) -> None:
+        raise ZeroDivisionError(f"password={secret}")
+
+    api.misbehave(Fault(error="InternalError"), times=9)
+    done = run(stream_end(), None, build(sleep=broken))
+    assert "in broken" in done.tasks[0]["traceback"]
+    assert secret not in done.stdout
+
+
+def test_a_mistake_far_down_names_the_last_frames_only(api: LiveStandIn) -> None:
+    def deeper(_: float) -> None:
+        deeper(0.0)
+
+    api.misbehave(Fault(error="InternalError"), times=9)
+    done = run(stream_end(), None, build(sleep=deeper))
+    frames = done.tasks[0]["traceback"].split(" < ")
+    assert len(frames) == 5
+    assert all(frame.endswith("in deeper") for frame in frames)
+
+
+# -- a request that the function's own limit cuts short ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit_in_ms", "said"),
+    [
+        (1200, "the function's own time limit of 1.2 s allows a request 0.3 s: raise the timeout"),
+        (2000, "the function's own time limit of 2 s allows a request 0.5 s: raise the timeout"),
+        (3000, "the function's own time limit of 3 s allows a request 0.75 s: raise the timeout"),
+    ],
+)
+def test_a_request_that_the_functions_own_limit_cut_short_names_it(
+    api: LiveStandIn, limit_in_ms: int, said: str
+) -> None:
+    api.misbehave(Fault(delay=3), times=99)
+    done = run(stream_end(), {"time_limit_in_ms": limit_in_ms}, handler_without_waiting())
+    assert done.outcomes == [("deferred", "transient")]
+    assert "Read timed out" in done.tasks[0]["detail"]
+    assert done.tasks[0]["detail"].endswith(said)
+
+
+def test_a_body_that_the_functions_own_limit_cut_short_names_it(api: LiveStandIn) -> None:
+    api.misbehave(Fault(trickle=3), times=99)
+    done = run(stream_end(), {"time_limit_in_ms": 1500}, handler_without_waiting())
+    assert "time limit of 1.5 s" in done.tasks[0]["detail"]
+
+
+def test_a_ledger_that_the_functions_own_limit_cut_short_names_it(
+    api: LiveStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with CosStandIn() as cos:
+        monkeypatch.setenv("REAPER_LEDGER", cos.ledger)
+        cos.faults.append(CosFault(delay=1, times=99))
+        done = run(timer(), {"time_limit_in_ms": 2000}, handler_without_waiting())
+        assert "time limit of 2 s allows a request 0.25 s" in done.tasks[0]["detail"]
+
+
+@pytest.mark.parametrize("fault", [Fault(error="InternalError"), Fault(drop="before"), Fault(status=500)])
+def test_what_is_no_timeout_does_not_name_the_limit(api: LiveStandIn, fault: Fault) -> None:
+    api.misbehave(fault, times=99)
+    done = run(stream_end(), {"time_limit_in_ms": 3000}, handler_without_waiting())
+    assert "limit" not in done.tasks[0]["detail"]
+
+
+def test_a_request_with_all_the_time_that_it_may_have_does_not_name_the_limit(api: LiveStandIn) -> None:
+    api.misbehave(Fault(delay=1), times=9)
+    client = LiveApi(Settings.read(os.environ).live_endpoint, 0.3, Deadline.after(0.0, 40.0).limit).client()
+    detail = client.delete(RecordTask(STREAM, TASK)).detail
+    assert detail
+    assert "timed out" in detail
+    assert "limit" not in detail
+
+
+@pytest.mark.parametrize("limit", [3, 20, 39.9, 40, 60, 900])
+def test_only_a_limit_that_shortens_requests_is_named(limit: float) -> None:
+    deadline = Deadline.after(0.0, limit)
+    assert deadline.limit == (limit if limit < 40 else None)
+    assert deadline.leaving(1.0).limit == deadline.limit
+
+
+@pytest.mark.parametrize("runner", [3, 60, 900, 0.5])
+def test_a_runner_that_passes_seconds_gets_the_default_time(api: LiveStandIn, runner: float) -> None:
+    """Taken for milliseconds, they would leave no time for anything."""
+    api.state.add(STREAM, TASK)
+    api.misbehave(Fault(delay=0.3))
+    assert run(stream_end(), {"time_limit_in_ms": runner}).outcomes == [("deleted", None)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -221,19 +223,94 @@ def test_redeliveries_of_a_batch_that_is_too_large_get_through_it(
 
 
 class Broken:
-    def write(self, _: str) -> int:
-        raise BrokenPipeError("nobody reads")
+    """A stdout that cannot be written, or not to its end."""
 
-    def flush(self) -> None: ...
+    def __init__(self, error: Exception, lines: int = 0, flush: bool = False) -> None:
+        self._error, self._lines, self._flush = error, lines, flush
+
+    def write(self, text: str) -> int:
+        self._lines -= 1
+        if self._lines < 0 and not self._flush:
+            raise self._error
+        return len(text)
+
+    def flush(self) -> None:
+        if self._flush:
+            raise self._error
 
 
-@pytest.mark.parametrize("stdout", [Broken(), None])
-def test_a_stdout_that_cannot_be_written_is_no_third_exception(
-    api: LiveStandIn, monkeypatch: pytest.MonkeyPatch, stdout: object
+def closed() -> io.StringIO:
+    stdout = io.StringIO()
+    stdout.close()
+    return stdout
+
+
+Stdout = Callable[[], object]
+STDOUTS: dict[str, Stdout] = {
+    "a broken pipe": lambda: Broken(BrokenPipeError("nobody reads")),
+    "a disk that is full": lambda: Broken(OSError(28, "No space left on device"), flush=True),
+    "an encoding": lambda: Broken(UnicodeEncodeError("ascii", "x", 0, 1, "no")),
+    "after one line": lambda: Broken(BrokenPipeError("nobody reads any more"), lines=1),
+    "closed": closed,
+    "none at all": lambda: None,
+    "not a file": object,
+}
+
+
+# Set by the test itself: pytest puts its own stdout in place after a fixture.
+broken_stdouts = pytest.mark.parametrize("stdout", STDOUTS.values(), ids=STDOUTS)
+
+
+@broken_stdouts
+def test_a_stdout_that_cannot_be_written_does_not_undo_what_was_done(
+    api: LiveStandIn, monkeypatch: pytest.MonkeyPatch, stdout: Stdout
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", stdout)
-    with pytest.raises(RedeliveryNeeded):
+    monkeypatch.setattr(sys, "stdout", stdout())
+    api.state.add(STREAM, TASK)
+    returned = build()([stream_end(), stream_end(task_id=2), "x"], {})
+    assert (returned["deleted"], returned["already_gone"], returned["rejected"], returned["lines"]) == (1, 1, 1, 3)
+    assert returned["error"] is None
+    assert not api.state.recordings
+
+
+@broken_stdouts
+def test_a_stdout_that_cannot_be_written_is_no_third_exception(
+    api: LiveStandIn, monkeypatch: pytest.MonkeyPatch, stdout: Stdout
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stdout())
+    api.misbehave(Fault(error="FailedOperation.AlterTaskState"))
+    with pytest.raises(RedeliveryNeeded, match=r"deferred are 1 busy$"):
         build()(stream_end(), {})
+
+
+@broken_stdouts
+def test_unusable_settings_are_said_without_a_stdout(monkeypatch: pytest.MonkeyPatch, stdout: Stdout) -> None:
+    monkeypatch.setattr(sys, "stdout", stdout())
+    monkeypatch.delenv("REAPER_DRY_RUN")
+    with pytest.raises(SettingsError, match="REAPER_DRY_RUN"):
+        build()(stream_end(), {})
+
+
+@pytest.mark.usefixtures("api")
+@broken_stdouts
+def test_a_log_that_cannot_be_written_is_told_on_stderr(monkeypatch: pytest.MonkeyPatch, stdout: Stdout) -> None:
+    monkeypatch.setattr(sys, "stdout", stdout())
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    build()(stream_end(), {})
+    assert "the log could not be written: " in stderr.getvalue()
+    assert len(stderr.getvalue().splitlines()) <= 2
+
+
+@pytest.mark.usefixtures("api")
+@broken_stdouts
+@pytest.mark.parametrize("stderr", [Broken(BrokenPipeError("nor here")), None])
+def test_a_stderr_that_cannot_be_written_either_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, stdout: Stdout, stderr: object
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stdout())
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert build()(stream_end(), {})["already_gone"] == 1
 
 
 @pytest.mark.parametrize("qps", ["1e20", "1e308", "1e-300", "0.001"])

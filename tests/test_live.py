@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,10 +21,12 @@ from handler.error_codes import (
     ErrorClass,
     classify,
 )
+from handler.http_session import SMALL_BYTES
 from handler.live import LiveApi
 from handler.model import RecordTask
 from handler.settings import Endpoint, Settings
 from local.live_api import Fault, LiveStandIn
+from tests.flood import Flood
 from tests.support import STREAM, TASK
 
 # Reviewed by hand: a code that a new SDK brings fails these tests until somebody has decided on its class.
@@ -122,3 +127,58 @@ def test_each_thread_keeps_one_connection(api: LiveStandIn) -> None:
     thread.start()
     thread.join()
     assert len(api.calls) == 6
+
+
+# -- how much is read of an answer -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["plain", "chunked", "gzip", "deflate"])
+@pytest.mark.parametrize("status", [200, 502])
+def test_an_answer_that_is_too_large_is_unreadable_and_is_not_read(api: LiveStandIn, coding: str, status: int) -> None:
+    with Flood(coding, status=status) as flood:
+        client = LiveApi(Endpoint("http", flood.address), 5.0).client()
+        tracemalloc.start()
+        try:
+            answer = client.delete(RecordTask(STREAM, TASK))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert (answer.error_class, answer.error_code, answer.ambiguous) == (ErrorClass.TRANSIENT, UNREADABLE_ANSWER, True)
+    assert answer.detail == "the answer has more than 1 MB"
+    assert peak < 8 * SMALL_BYTES  # of both sides
+    assert flood.sent < 25_000_000  # what is sent and not read lies in the kernel
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(SMALL_BYTES, True), (SMALL_BYTES + 1, False)])
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_an_answer_is_counted_after_decoding(api: LiveStandIn, size: int, coding: str, is_read: bool) -> None:
+    body = json.dumps({"Response": {"RequestId": "r"}}).encode().ljust(size)
+    sent = gzip.compress(body) if coding == "gzip" else body
+    api.misbehave(Fault(body=sent, headers={"Content-Encoding": coding}))
+    answer = live_api().client().delete(RecordTask(STREAM, TASK))
+    assert (answer.error_code is None) is is_read
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(b'{"Response": {"RequestId": "r"}}')[:-9]),
+        ("gzip", gzip.compress(b'{"Response": {"RequestId": "r"}}') + b"more"),
+        ("gzip", b'{"Response": {"RequestId": "r"}}'),
+        ("deflate", zlib.compress(b'{"Response": {"RequestId": "r"}}')[:-1]),
+        ("br", b'{"Response": {"RequestId": "r"}}'),
+        ("gzip, gzip", gzip.compress(gzip.compress(b'{"Response": {"RequestId": "r"}}'))),
+    ],
+)
+def test_a_coding_that_is_broken_or_unknown_is_unreadable(api: LiveStandIn, coding: str, body: bytes) -> None:
+    api.misbehave(Fault(body=body, headers={"Content-Encoding": coding}))
+    answer = live_api().client().delete(RecordTask(STREAM, TASK))
+    assert (answer.error_code, answer.ambiguous) == (UNREADABLE_ANSWER, True)
+
+
+def test_the_connection_is_not_used_again_after_an_answer_that_was_not_read(api: LiveStandIn) -> None:
+    client = live_api().client()
+    api.misbehave(Fault(body=bytes(SMALL_BYTES * 2)))
+    assert client.delete(RecordTask(STREAM, TASK)).error_code == UNREADABLE_ANSWER
+    api.state.add(STREAM, TASK)
+    assert client.delete(RecordTask(STREAM, TASK)).error_code is None

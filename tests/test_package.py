@@ -63,7 +63,7 @@ def handled(unpacked: Path, events: list[object], environment: dict[str, str]) -
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={"PATH": os.environ["PATH"], "REAPER_DRY_RUN": "false", **environment},
     )
     assert done.returncode == 0, done.stderr
     assert sorted(unpacked.rglob("*")) == before

@@ -68,7 +68,10 @@ def test_what_is_not_permitted_is_told(api: LiveStandIn, tmp_path: Path, monkeyp
     by = {finding["question"]: finding for finding in report["findings"]}
     assert status == 1
     assert by["looking at a stream that was never pushed"]["verdict"] == "not permitted"
-    assert "lets nobody in" in by["writing, reading, listing and deleting below the ledger's prefix"]["message"]
+    assert (
+        "access to the ledger was denied"
+        in by["writing, reading, listing and deleting below the ledger's prefix"]["message"]
+    )
 
 
 @pytest.mark.parametrize(

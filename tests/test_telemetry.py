@@ -13,6 +13,7 @@ from tests.support import STREAM, TASK, Run, ckafka, run, stream_end, timer
 TASK_KEYS = [
     "metric", "request_id", "message_id", "event", "stream_name", "task_id", "outcome", "reason", "detail",
     "error_code", "error_class", "calls", "latency_ms", "live_request_id",
+    "traceback",
 ]  # fmt: skip
 INVOCATION_KEYS = [
     "metric", "request_id", "source", "cold_start", "dry_run", "ledger", "messages", "lines", "deleted", "already_gone",

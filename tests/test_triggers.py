@@ -180,6 +180,10 @@ def test_a_cloud_event_does_not_make_an_assertion_of_a_callback(api: LiveStandIn
         ({"time_limit_in_ms": "3000"}, 60),
         ({"time_limit_in_ms": True}, 60),
         ({"time_limit_in_ms": -1}, 60),
+        ({"time_limit_in_ms": 3}, 60),
+        ({"time_limit_in_ms": 900}, 60),
+        ({"time_limit_in_ms": 999.9}, 60),
+        ({"time_limit_in_ms": 1000}, 1),
         ({"time_limit_in_ms": float("nan")}, 60),
     ],
 )

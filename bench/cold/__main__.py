@@ -126,7 +126,8 @@ def one(interpreter: str, contender: Contender, api: LiveStandIn) -> Cost:
     api.reset()
     api.state.add(STREAM, TASK)
     command = [interpreter, "-I", "-S", "-B", "-c", DRIVER, str(contender.folder), json.dumps(EVENT)]
-    environment = {**api.environment, **contender.environment, "POWERTOOLS_TRACE_DISABLED": "true"}
+    said = {"REAPER_DRY_RUN": "false", "POWERTOOLS_TRACE_DISABLED": "true"}
+    environment = {**api.environment, **contender.environment, **said}
     began = time.time()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
