@@ -105,6 +105,11 @@ class Result(NamedTuple):
     kept: bool = False
     traceback: str | None = None
 
+    @property
+    def is_problem(self) -> bool:
+        """Whether ``REAPER_LOG_TASKS=problems`` writes its line: a person may have to do something."""
+        return self.outcome in PROBLEMS or self.reason is Reason.EARLIER_TIME_KEPT
+
 
 @dataclass(eq=False, repr=False, slots=True)
 class Report:

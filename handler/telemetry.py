@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from handler.credentials import without_secrets
-from handler.model import PROBLEMS, Line, Outcome, Report
+from handler.model import Line, Outcome, Report
 
 LINE_BYTES = 8_000
 TASK_LINES = 3_000
@@ -77,7 +77,7 @@ class Invocation:
             self._count(line.result.outcome)
             if line.result.outcome is Outcome.DEFERRED and line.result.reason and not line.result.kept:
                 deferred_for[line.result.reason.value] += 1
-            problem = line.result.outcome in PROBLEMS
+            problem = line.result.is_problem
             if problem or not problems_only:
                 wanted += 1
                 some = problems if problem else others

@@ -69,9 +69,9 @@ def _mismatch(environ: Mapping[str, str]) -> str | None:
     own = _is_unset(environ, _ENDPOINT)
     live_is_local, ledger_is_local = own or _is_local(settings.live_endpoint), _is_local(settings.ledger.endpoint)
     if live_is_local and not ledger_is_local:
-        which = "the API is invoke's own stand-in" if own else f"{_ENDPOINT} is a stand-in"
+        which = f"{_ENDPOINT} is not set, so invoke uses a stand-in of its own" if own else f"{_ENDPOINT} is a stand-in"
         return (
-            f"{which}, and {_LEDGER} is not: due tasks would leave a real ledger without being deleted. "
+            f"{which}; but {_LEDGER} is not one: due tasks would leave a real ledger without being deleted. "
             f"Use the endpoint and the ledger that `local serve` prints, or no ledger: -e {_LEDGER}="
         )
     if ledger_is_local and not live_is_local:
