@@ -88,7 +88,7 @@ def test_a_variable_that_is_not_set_is_named_and_explained(name: str) -> None:
         ("      REAPER_CALLBACK_KEY: ${env:DEPLOY_CALLBACK_KEY}\n", "", "REAPER_CALLBACK_KEY: missing"),
         ("      REAPER_DRY_RUN: ${env:DEPLOY_DRY_RUN}\n", "", "REAPER_DRY_RUN is not set: say true"),
         ("REAPER_DRY_RUN: ${env:DEPLOY_DRY_RUN}", "REAPER_DRY_RUN: ''", "REAPER_DRY_RUN is not set: say true"),
-        ("REAPER_DRY_RUN: ${env", "reaper_dry_run: ${env", "reaper_dry_run is not a setting: did you mean REAPER_DRY_RUN?"),
+        ("REAPER_DRY_RUN: ${env", "reaper_dry_run: ${env", "reaper_dry_run is not a setting"),
         ("REAPER_STREAMS: '*'", "REAPER_STREAMS: 'live-[0-9'", "has a [ without its ]"),
         ("/live-record-reaper?", "/../x?", "in its prefix"),
         ("?region=", "?endpoint=http://127.0.0.1:1&region=", "leads to a stand-in"),

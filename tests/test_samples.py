@@ -56,7 +56,7 @@ def played() -> Iterator[dict[str, list[str]]]:
         return samples.MOMENT
 
     with LiveStandIn(clock=clock) as stand_in, pytest.MonkeyPatch.context() as patch:
-        for name, value in stand_in.environment.items():
+        for name, value in (stand_in.environment | {"REAPER_DRY_RUN": "false"}).items():
             patch.setenv(name, value)
         all_samples = samples.all_samples()
         samples.record(
