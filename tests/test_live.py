@@ -169,6 +169,7 @@ def test_an_answer_is_counted_after_decoding(api: LiveStandIn, size: int, coding
         ("br", b'{"Response": {"RequestId": "r"}}'),
         ("gzip, gzip", gzip.compress(gzip.compress(b'{"Response": {"RequestId": "r"}}'))),
     ],
+    ids=["cut", "followed", "not gzip", "cut, deflate", "brotli", "twice"],
 )
 def test_a_coding_that_is_broken_or_unknown_is_unreadable(api: LiveStandIn, coding: str, body: bytes) -> None:
     api.misbehave(Fault(body=body, headers={"Content-Encoding": coding}))

@@ -15,6 +15,8 @@ from tests.test_ledger import DAY, HOUR, MINUTE, World, bucket, world
 
 __all__ = ["bucket", "world"]
 
+# Which of them is listed when plays no part here.
+pytestmark = pytest.mark.parametrize("world", [0.0], ids=[""], indirect=True)
 BUSY = Fault(error="FailedOperation.AlterTaskState")
 
 
