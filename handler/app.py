@@ -1,4 +1,4 @@
-"""The entry: wires the rooms for one invocation. No rule lives here."""
+"""The entry: puts the parts together for one invocation."""
 
 from __future__ import annotations
 
@@ -7,31 +7,80 @@ import random as random_module
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from handler import callbacks, planner, settling, triggers
-from handler.credentials import without_secrets
-from handler.crew import Crew
-from handler.ledger import Due, Ledger, LedgerError, MemoryLedger
-from handler.live import LiveApi
-from handler.model import Outcome, Reason, Report, Result
-from handler.pacer import Pacer
-from handler.planner import Planner
-from handler.reaper import Deadline, Reaper
+from handler.adapters.live_api import LiveApi
+from handler.adapters.no_ledger import NoLedger
+from handler.application import Application
+from handler.core.model import ReaperError
+from handler.core.plan import answer_with_ledger, answer_without_ledger
+from handler.core.ports import Ledger, LedgerError, Live, Workers
+from handler.core.settle import Rules
+from handler.intake import callbacks, triggers
+from handler.intake.triggers import Delivery, HttpRequest, Message
+from handler.masking import without_secrets
+from handler.runtime.bugs import frames
+from handler.runtime.context import Runtime
+from handler.runtime.deadline import Deadline
+from handler.runtime.hourly import Hourly
+from handler.runtime.rate_limiter import AdaptiveRateLimiter
+from handler.runtime.worker_pool import WorkerPool
 from handler.settings import Settings, SettingsError
 from handler.telemetry import Invocation
-from handler.traces import frames
-from handler.triggers import Delivery, HttpRequest, Message
 
 if TYPE_CHECKING:
-    from handler.http_session import HttpSession
+    from handler.adapters.http_session import HttpSession
 
+__all__ = ["Application", "RedeliveryNeeded", "assemble", "build", "main_handler"]
 Handler = Callable[[Any, Any], dict[str, Any]]
-Made = TypeVar("Made")
 
 
-class RedeliveryNeeded(Exception):
+class RedeliveryNeeded(ReaperError):
     """Something could not be done yet: raised after all telemetry, so that the trigger delivers again."""
+
+
+def assemble(
+    settings: Settings,
+    live: Live,
+    ledger: Ledger,
+    workers: Workers,
+    *,
+    clock: Callable[[], float] = time.time,
+    ticks: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    random: Callable[[], float] = random_module.random,
+    limiter: AdaptiveRateLimiter | None = None,
+    others: Hourly | None = None,
+) -> Application:
+    """An application of these parts. With workers that run inline, it makes one request after the other.
+
+    Args:
+        ledger: a ``NoLedger`` exactly where the settings name none.
+        clock: returns unix seconds.
+        ticks: returns seconds that pass; never set back.
+        sleep: takes seconds.
+        random: returns a number from 0 to 1.
+        limiter: one that has learned a rate already.
+        others: what earlier invocations of this instance said of other deployments' tasks.
+    """
+    runtime = Runtime(
+        live=live,
+        ledger=ledger,
+        workers=workers,
+        limiter=limiter or AdaptiveRateLimiter(settings.max_qps, ticks, sleep),
+        clock=clock,
+        ticks=ticks,
+        sleep=sleep,
+        random=random,
+        allows=settings.allows,
+        others=others or Hourly(),
+        concurrency=settings.concurrency,
+        dry_run=settings.dry_run,
+    )
+    rules = Rules(settings.end_margin_seconds, settings.grace_seconds, settings.give_up_after_seconds)
+    answer = answer_without_ledger if settings.ledger is None else answer_with_ledger
+    return Application(settings, runtime, rules, answer)
 
 
 def build(
@@ -50,7 +99,7 @@ def build(
 
 
 class _Instance:
-    """What survives from one warm invocation to the next: threads with their connections, and the pace."""
+    """What survives from one warm invocation to the next: threads with their connections, and the rate."""
 
     def __init__(
         self,
@@ -60,12 +109,13 @@ class _Instance:
         random: Callable[[], float],
     ) -> None:
         self._clock, self._ticks, self._sleep, self._random = clock, ticks, sleep, random
-        self._crew = Crew()
+        self._workers = WorkerPool()
+        self._others = Hourly()
         self._cold = True
-        self._live = _Kept(LiveApi)
-        self._reaper = _Kept(self._new_reaper)
-        self._session = _Kept(_new_session)  # for the ledger: Live keeps its own
-        self._others = settling.HourlyLines()
+        # Each is made anew only when what it is made for changes.
+        self._live = lru_cache(maxsize=1)(LiveApi)
+        self._limiter = lru_cache(maxsize=1)(lambda max_qps: AdaptiveRateLimiter(max_qps, ticks, sleep))
+        self._session = lru_cache(maxsize=1)(_new_session)  # for the ledger: Live keeps its own
 
     def main_handler(self, event: Any, context: Any) -> dict[str, Any]:
         """Handles one event of any trigger. Returns the invocation line.
@@ -81,25 +131,24 @@ class _Instance:
         error: Exception | None = None
         try:
             delivery = triggers.read(event)
-            invocation.source = delivery.source
+            invocation.source = delivery.source.value
             settings = Settings.read(os.environ)
             invocation.dry_run, invocation.ledger = settings.dry_run, settings.ledger is not None
             limit = triggers.time_limit(context)
-            deadline = Deadline.after(began, limit)
-            if delivery.request and limit > callbacks.ANSWER_SECONDS:  # which CSS waits for, not the platform
-                deadline = Deadline.after(began, callbacks.ANSWER_SECONDS)._replace(limit=None)
             if delivery.request:
-                answer = self._answer(delivery, delivery.request, settings, deadline, invocation)
+                answer = self._answer(delivery, delivery.request, settings, _http_deadline(began, limit), invocation)
             else:
-                error = _redelivery_for(self._handle(delivery, settings, deadline, invocation))
+                deadline = Deadline.after(began, limit)
+                handled = self._application(settings, deadline).handle(delivery, deadline, invocation)
+                error = _redelivery_for(handled.deferred)
         except SettingsError as unusable:
             error = unusable
         except LedgerError as unreachable:
             error = RedeliveryNeeded(str(unreachable))
-        except Exception as bug:  # noqa: BLE001  a mistake of ours: nothing may be taken for done
+        except Exception as bug:  # noqa: BLE001  nothing may be taken for done
             error = _internal_error(bug)
         invocation.error = str(error) if error else None
-        if invocation.source == "http" and isinstance(error, RedeliveryNeeded):
+        if invocation.source == triggers.Source.HTTP and isinstance(error, RedeliveryNeeded):
             answer, error = callbacks.answer(503, "not now"), None
         invocation.duration_ms = round((self._ticks() - began) * 1000, 1)
         line = invocation.write()
@@ -108,101 +157,52 @@ class _Instance:
         return answer or line
 
     def _answer(
-        self,
-        delivery: Delivery,
-        request: HttpRequest,
-        settings: Settings,
-        deadline: Deadline,
-        invocation: Invocation,
+        self, delivery: Delivery, request: HttpRequest, settings: Settings, deadline: Deadline, invocation: Invocation
     ) -> dict[str, Any]:
         """Handles a request of HTTP; returns what it is answered."""
-        refused = callbacks.refusal(request, settings, self._clock())
-        if refused:
-            # Told, but not kept: the ledger is not for anybody to fill.
-            delivery = Delivery("http", [Message(delivery.messages[0].id, refused.rejection)])
-            self._handle(delivery, settings.model_copy(update={"ledger": None}), deadline, invocation)
-            return callbacks.answer(refused.status, refused.rejection.detail)
-        deferred = self._handle(delivery, settings, deadline, invocation)
-        if deferred or invocation.failed:
-            return callbacks.answer(503, "the ledger cannot be written")
-        return callbacks.answer(400, "not a valid callback") if invocation.rejected else callbacks.answer(200)
+        key = settings.callback_key.get_secret_value() if settings.callback_key else None
+        admitted = callbacks.admit(request, key, self._clock(), has_ledger=settings.ledger is not None)
+        refused = isinstance(admitted, callbacks.Refusal)
+        body = admitted.rejection if isinstance(admitted, callbacks.Refusal) else admitted
+        delivery = delivery._replace(messages=[Message(delivery.messages[0].id, body)])
+        ours = settings.model_copy(update={"ledger": None}) if refused else settings
+        handled = self._application(ours, deadline).handle(delivery, deadline, invocation)
+        if isinstance(admitted, callbacks.Refusal):
+            return callbacks.answer(admitted.status, admitted.rejection.detail)
+        return callbacks.answer(*callbacks.status_for(handled.outcomes))
 
-    def _handle(
-        self, delivery: Delivery, settings: Settings, deadline: Deadline, invocation: Invocation
-    ) -> Counter[str]:
-        """Does it all; returns what was deferred and is held by no ledger, by reason."""
-        ledger, now = self._ledger(settings, deadline), self._clock()
-        if ledger.keeps:
-            deadline = deadline.leaving(deadline.request_timeout / 2)
-        reading = planner.read(delivery, now, lambda: self._ticks() < deadline.last_start)
-        invocation.messages = reading.messages
-        acts = delivery.source != "http"
-        parts = self._decide(reading, Planner.of(now, settings, ledger, acts), settings, ledger, deadline)
-        report = self._work_off(reading, planner.due_of(parts), settings, ledger, deadline)
-        if ledger.keeps and planner.sweeps(reading):
-            parts.update(planner.swept(reading, report))
-        invocation.count_calls(report)
-        lines = planner.lines(reading, parts, report.results)
-        deferred = invocation.write_tasks(lines, settings.log_tasks == "problems")
-        invocation.count_untold(reading.more_rejected)
-        return deferred
+    def _application(self, settings: Settings, deadline: Deadline) -> Application:
+        return assemble(
+            settings,
+            self._live(settings.live_endpoint, deadline.request_timeout, deadline.limit),
+            self._ledger(settings, deadline),
+            self._workers,
+            clock=self._clock,
+            ticks=self._ticks,
+            sleep=self._sleep,
+            random=self._random,
+            limiter=self._limiter(settings.max_qps),
+            others=self._others,
+        )
 
     def _ledger(self, settings: Settings, deadline: Deadline) -> Ledger:
         if settings.ledger is None:
-            return MemoryLedger()
-        from handler import cos_bucket, cos_ledger  # heavy: only where a ledger is configured
+            return NoLedger()
+        from handler.adapters import cos_bucket, cos_ledger  # heavy: only where a ledger is configured
 
-        session = self._session.made_for()
         timeout = deadline.request_timeout / 2
-        bucket = cos_bucket.Bucket(settings.ledger, session, timeout, self._sleep, self._random, deadline.limit)
+        bucket = cos_bucket.Bucket(settings.ledger, self._session(), timeout, self._sleep, self._random, deadline.limit)
         return cos_ledger.CosLedger(bucket, self._random)
 
-    def _decide(
-        self,
-        reading: planner.Reading,
-        decide: Callable[[list[planner.Asked]], planner.Parts],
-        settings: Settings,
-        ledger: Ledger,
-        deadline: Deadline,
-    ) -> planner.Parts:
-        if not ledger.keeps:
-            return decide(reading.asked)
-        groups, seconds = planner.groups(reading.asked), deadline.last_start - self._ticks()
-        return planner.joined(groups, self._crew.each(decide, groups, settings.concurrency, seconds))
 
-    def _work_off(
-        self, reading: planner.Reading, due: list[Due], settings: Settings, ledger: Ledger, deadline: Deadline
-    ) -> Report:
-        sweeps = bool(ledger.keeps and planner.sweeps(reading))
-        if settings.dry_run and not ledger.keeps:
-            return Report({item.task: Result(Outcome.PLANNED, Reason.DRY_RUN) for item in due})
-        if not due and not sweeps:
-            return Report()
-        live = self._live.made_for(settings.live_endpoint, deadline.request_timeout, deadline.limit)
-        reaper = self._reaper.made_for(settings)
-        work = settling.work(due, sweeps, self._clock, settings, ledger, self._others)
-        return reaper.work_off(work, live.client, self._clock(), deadline, settings.concurrency)
-
-    def _new_reaper(self, settings: Settings) -> Reaper:
-        pacer = Pacer(settings.max_qps, self._ticks, self._sleep)
-        return Reaper(pacer, self._crew, self._ticks, self._sleep, self._random)
-
-
-class _Kept(Generic[Made]):
-    """Something that is made anew only when what it is made for changes."""
-
-    def __init__(self, make: Callable[..., Made]) -> None:
-        self._make = make
-        self._made: tuple[tuple[Any, ...], Made] | None = None
-
-    def made_for(self, *what: Any) -> Made:
-        if self._made is None or self._made[0] != what:
-            self._made = (what, self._make(*what))
-        return self._made[1]
+def _http_deadline(began: float, limit: float) -> Deadline:
+    if limit <= callbacks.ANSWER_SECONDS:
+        return Deadline.after(began, limit)
+    return Deadline.after(began, callbacks.ANSWER_SECONDS)._replace(limit=None)  # CSS waits that long, not the platform
 
 
 def _new_session() -> HttpSession:
-    from handler.http_session import HttpSession  # heavy, too
+    from handler.adapters.http_session import HttpSession  # heavy, too
 
     return HttpSession()
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
-from handler.model import shown
+from handler.core.model import ReaperError
+from handler.masking import describe
 
 PREFIX = "REAPER_"
 # A name that is meant as one of ours: in any case, and with anything around it that a console may have let in.
@@ -20,7 +21,7 @@ _MEANT = re.compile(rf"\W*{PREFIX}", re.IGNORECASE)
 _HOST = r"(?:(?P<scheme>https?)://)?(?P<address>[A-Za-z0-9._-]+(?::(?P<port>[0-9]{1,5}))?)/?"
 
 
-class SettingsError(Exception):
+class SettingsError(ReaperError):
     """The configuration is not usable: one line that names the variable, its value and the rule."""
 
 
@@ -49,9 +50,9 @@ def _streams(value: str) -> tuple[str, ...]:
     for glob in globs:
         parts = _PART.findall(glob)
         if "[" in parts:
-            raise _rule(f"{shown(glob)} has a [ without its ]: write [[] for the character; no set may hold a comma")
+            raise _rule(f"{describe(glob)} has a [ without its ]: write [[] for the character; no set may hold a comma")
         if not _can_match(parts):
-            raise _rule(f"{shown(glob)} can match no stream name")
+            raise _rule(f"{describe(glob)} can match no stream name")
     return globs
 
 
@@ -112,7 +113,7 @@ def _switch(value: str) -> bool:
         raise _rule("must be true or false") from None
 
 
-class Place(NamedTuple):
+class CosLocation(NamedTuple):
     """Where the ledger is kept. ``prefix`` ends in a slash, or is empty; ``endpoint`` is a local stand-in's."""
 
     bucket: str
@@ -124,7 +125,7 @@ class Place(NamedTuple):
 _LEDGER = r"(?a)cos://(?P<bucket>[a-z0-9-]{1,50}-[0-9]{5,20})/?(?P<prefix>[\w./-]{0,200})\?(?P<query>\S+)"
 
 
-def _ledger(value: str) -> Place:
+def _ledger(value: str) -> CosLocation:
     match = re.fullmatch(_LEDGER, value)
     query = dict(pair.partition("=")[::2] for pair in match["query"].split("&")) if match else {}
     if (
@@ -137,7 +138,7 @@ def _ledger(value: str) -> Place:
     if prefix and {"", ".", ".."} & set(prefix.split("/")):
         raise _rule('must have no empty part, "." or ".." in its prefix: URLs are changed there, and lead elsewhere')
     endpoint = _endpoint(query["endpoint"]) if "endpoint" in query else None
-    return Place(
+    return CosLocation(
         bucket=match["bucket"], prefix=f"{prefix}/" if prefix else "", region=query["region"], endpoint=endpoint
     )
 
@@ -156,7 +157,7 @@ class Settings(BaseModel):
     )
     max_qps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 200.0
     concurrency: Annotated[int, Field(ge=1, le=512)] = 32
-    ledger: Annotated[Place | None, PlainValidator(_ledger)] = None
+    ledger: Annotated[CosLocation | None, PlainValidator(_ledger)] = None
     end_margin_seconds: Seconds = 600.0
     grace_seconds: Seconds = 1_800.0
     give_up_after_seconds: Annotated[float, Field(ge=3_600, le=_A_YEAR, allow_inf_nan=False)] = 604_800.0
@@ -195,7 +196,7 @@ class Settings(BaseModel):
         """
         return cls.read({**environ, "REAPER_DRY_RUN": "true"})
 
-    def concerns(self, stream_name: str) -> bool:
+    def allows(self, stream_name: str) -> bool:
         """Whether this deployment may touch ``stream_name`` (``REAPER_STREAMS``)."""
         return any(fnmatchcase(stream_name, glob) for glob in self.streams)
 
@@ -209,13 +210,13 @@ def _unknown(name: str, known: list[str]) -> str:
     plain = re.sub(r"\W", "", name).upper()
     close = get_close_matches(plain[len(PREFIX) :], [other[len(PREFIX) :] for other in known], n=1)
     hint = f"did you mean {PREFIX}{close[0]}?" if close else f"known are {', '.join(known)}"
-    quoted = shown(name)  # where quotes are needed to see what is wrong
+    quoted = describe(name)  # where quotes are needed to see what is wrong
     return f"{quoted[1:-1] if name.isidentifier() else quoted} is not a setting: {hint}"
 
 
 def _bad(error: Any) -> str:
     name = error["loc"][0]
-    value = "(hidden)" if name == "callback_key" else shown(_without_secrets(str(error["input"])))
+    value = "(hidden)" if name == "callback_key" else describe(_without_secrets(str(error["input"])))
     return f"{PREFIX}{name.upper()}={value}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 

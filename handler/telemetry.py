@@ -1,4 +1,4 @@
-"""Results → flat JSON lines on stdout. How they came about is not known here.
+"""Results → flat JSON lines on stdout.
 
 CLS indexes the first level of one-line JSON (583/40326); the platform cuts a log at 8 KB per line,
 and at 5,000 lines and 1 MB in 5 seconds (583/11637).
@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from handler.credentials import without_secrets
-from handler.model import Line, Outcome, Report
+from handler.core.model import Line, Outcome
+from handler.masking import without_secrets
+from handler.runtime.tally import Tally
 
 LINE_BYTES = 8_000
 TASK_LINES = 3_000
@@ -52,30 +53,34 @@ class Invocation:
     latency_ms_max: float | None = None
     lag_s_p95: float | None = None
     oldest_overdue_s: float | None = None
+    unreadable: int = 0
     error: str | None = None
 
-    def count_calls(self, report: Report) -> None:
-        """Takes over what ``report`` says of requests and lags."""
-        self.api_calls, self.throttled_calls = report.api_calls, report.throttled_calls
-        latencies, lags = sorted(report.latencies), sorted(report.lags)
+    def count_calls(self, tally: Tally, oldest_overdue: float | None) -> None:
+        """Takes over what ``tally`` says of requests and lags."""
+        self.api_calls, self.throttled_calls = tally.api_calls, tally.throttled_calls
+        self.unreadable = tally.unreadable
+        latencies, lags = sorted(tally.latencies), sorted(tally.lags)
         self.latency_ms_p50 = _rounded(_percentile(latencies, 0.50), 1000)
         self.latency_ms_p95 = _rounded(_percentile(latencies, 0.95), 1000)
         self.latency_ms_max = _rounded(_percentile(latencies, 1.00), 1000)
         self.lag_s_p95 = _rounded(_percentile(lags, 0.95), 1)
-        self.oldest_overdue_s = _rounded(report.oldest_overdue, 1)
+        self.oldest_overdue_s = _rounded(oldest_overdue, 1)
 
-    def write_tasks(self, lines: Iterable[Line], problems_only: bool) -> Counter[str]:
+    def write_tasks(self, lines: Iterable[Line], problems_only: bool) -> tuple[Counter[str], frozenset[Outcome]]:
         """Counts ``lines``, and writes a ``reaper_task`` line for each, as far as the platform's log has room.
 
-        Returns how often which reason deferred one that no ledger holds.
+        Returns how often which reason deferred one that no ledger holds, and the outcomes that there are.
         """
         wanted = 0
+        outcomes: set[Outcome] = set()
         deferred_for: Counter[str] = Counter()
         problems: list[tuple[int, str]] = []
         others: list[tuple[int, str]] = []
         for number, line in enumerate(lines):
             self._count(line.result.outcome)
-            if line.result.outcome is Outcome.DEFERRED and line.result.reason and not line.result.kept:
+            outcomes.add(line.result.outcome)
+            if line.result.outcome is Outcome.DEFERRED and line.result.reason and not line.result.persisted:
                 deferred_for[line.result.reason.value] += 1
             problem = line.result.is_problem
             if problem or not problems_only:
@@ -86,7 +91,7 @@ class Invocation:
         kept = _fitting(problems + others)
         self.task_lines_dropped += wanted - len(kept)
         _write(text for _, text in sorted(kept))
-        return deferred_for
+        return deferred_for, frozenset(outcomes)
 
     def write(self) -> dict[str, Any]:
         """Writes the ``reaper_invocation`` line, and returns it as a dict."""
@@ -94,7 +99,7 @@ class Invocation:
         _write([_text(line, shorten="error")], flush=True)
         return line
 
-    def count_untold(self, rejected: int) -> None:
+    def count_suppressed(self, rejected: int) -> None:
         """Counts rejections that have no line of their own."""
         self.lines += rejected
         self.rejected += rejected

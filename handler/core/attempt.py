@@ -18,7 +18,7 @@ class Reply(NamedTuple):
     """What one request came to. ``error_class`` None: the API confirmed.
 
     ``ambiguous``: no clear refusal came back, so the API may have acted all the same. ``sent``: a request was tried
-    at all. ``off_air``: a check found the stream inactive; False for every other state, and for no state.
+    at all. ``off_air``: a check found the stream inactive; False for every other state; None if nothing was found.
     """
 
     error_class: ErrorClass | None = None
@@ -27,7 +27,7 @@ class Reply(NamedTuple):
     request_id: str | None = None
     ambiguous: bool = False
     sent: bool = True
-    off_air: bool = False
+    off_air: bool | None = None
 
 
 class Send(NamedTuple):
@@ -98,7 +98,7 @@ def attempt(step: Delete | Check, entry: Entry, random: Callable[[], float], *, 
         random: returns a number from 0 to 1; spreads retries.
         dry_run: checks are made, but no deletion is sent.
     """
-    call, tried, calls, ambiguous = step, 0, 0, False
+    call, answered, tried, calls, ambiguous = step, step, 0, 0, False
     last: Reply | None = None
     unsent: Unsent | None = None
     while not (dry_run and isinstance(call, Delete)):
@@ -107,7 +107,7 @@ def attempt(step: Delete | Check, entry: Entry, random: Callable[[], float], *, 
             unsent = reply
             break
         assert isinstance(reply, Reply)  # noqa: S101  what else a Send is answered with
-        tried, calls, last = tried + 1, calls + reply.sent, reply
+        tried, calls, last, answered = tried + 1, calls + reply.sent, reply, call
         if isinstance(call, Check) and reply.off_air:
             fresh = yield Reread(entry)
             assert isinstance(fresh, Fresh)  # noqa: S101  what a Reread is answered with
@@ -125,7 +125,7 @@ def attempt(step: Delete | Check, entry: Entry, random: Callable[[], float], *, 
         call = step  # after a wait, the stream may be on air again
     else:
         return Ended(End.PLANNED, entry, calls=calls)
-    return Ended(_end(call, last), entry, last, calls, ambiguous, unsent)
+    return Ended(_end(answered, last), entry, last, calls, ambiguous, unsent)
 
 
 def _end(call: Delete | Check, last: Reply | None) -> End:

@@ -21,7 +21,7 @@ from handler.core.events import (
 )
 from handler.core.fields import ALL, LargeNumber
 from handler.core.model import Outcome, Reason, RecordTask, Rejection, TaskResult, instant
-from handler.core.settle import Rules
+from handler.core.settle import LARGE_NUMBER, Rules
 
 # CSS repeats a callback for a dozen minutes (267/38080): one that is not trusted cannot claim to be older.
 OLDEST_UNTRUSTED_SECONDS = 900.0
@@ -50,7 +50,8 @@ class Received(NamedTuple):
         if isinstance(self.event, Rejection):
             return {}
         fields = self.event.model_dump(exclude_none=True, by_alias=True)
-        return {"message_id": self.message_id[:REMEMBERED_ID_CHARACTERS], "type": self.event.type, **fields}
+        rounded = {LARGE_NUMBER: True} if was_rounded(self.event) else {}
+        return {"message_id": self.message_id[:REMEMBERED_ID_CHARACTERS], "type": self.event.type, **fields, **rounded}
 
 
 class Moment(NamedTuple):

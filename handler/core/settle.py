@@ -12,6 +12,7 @@ from handler.core.model import SUCCESSES, Outcome, Reason, RecordTask, TaskResul
 from handler.core.policy import policy_of, postponement
 
 PLANNED_AGAIN_SECONDS = 3_600.0
+LARGE_NUMBER = "large_number"  # of a cause: its task id came as a JSON number above 2^53
 
 
 class Rules(NamedTuple):
@@ -89,14 +90,14 @@ def settle(ended: Ended, now: float, rules: Rules) -> Settlement:
             assert_never(ended.how)
 
 
-def settle_without_check(entry: Entry) -> Settlement:
+def settle_without_check(entry: Entry, now: float) -> Settlement:
     """What becomes of a task that only a hint makes due, and of which no check can be made: only imports wrote such."""
     detail = "no check can be made, because the task is registered without a domain_name"
     if entry.delete_at is None:
         gave_up = TaskResult(Outcome.FAILED, Reason.GAVE_UP, f"{detail}; send a stream-end to have it deleted")
         return Settlement(DeadLetter(entry, gave_up), gave_up)
     waits = TaskResult(Outcome.SCHEDULED, None, f"{detail}: it waits for its own time")
-    return Settlement(Save(_cleared(entry)._replace(check_at=None)), waits)
+    return Settlement(Save(_cleared(entry)._replace(check_at=None, checked_at=now)), waits)
 
 
 def settle_refused(entry: Entry, result: TaskResult, error: Exception, now: float) -> Settlement:
@@ -112,6 +113,9 @@ def _after_deletion(entry: Entry, reply: Reply, ended: Ended, now: float, rules:
     if reason is Reason.NOT_FOUND and ended.ambiguous:
         reason = Reason.AFTER_RETRY
     result = _answered(policy.outcome, reason, reply, ended.calls)
+    if reason is Reason.NOT_FOUND and (entry.cause or {}).get(LARGE_NUMBER):
+        rounded = "the id came as a JSON number above 2^53, which JavaScript rounds: send it as a string"
+        result = result._replace(detail=f"{result.detail}: {rounded}" if result.detail else rounded)
     if policy.outcome in SUCCESSES:
         return Settlement(Forget(entry.task), result)
     if policy.outcome is Outcome.FAILED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from handler.model import shown
+from handler.masking import describe
 
 
 class AmbiguousKeyError(ValueError):
@@ -39,11 +39,13 @@ def _text(value: object) -> str:
 
 
 def _two_things(name: str, *values: object) -> str:
-    from handler.credentials import MASK
-    from handler.redaction import is_credential  # only a mistake needs it
+    from handler.masking import (
+        MASK,
+        is_credential,  # only a mistake needs it
+    )
 
-    one, other = (MASK if is_credential(name) else shown(value) for value in values)
-    return f"{shown(name)} is {one} and {other}"
+    one, other = (MASK if is_credential(name) else describe(value) for value in values)
+    return f"{describe(name)} is {one} and {other}"
 
 
 def _no_constant(name: str) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
-from handler import strict_json
-from handler.model import Reason, Rejection, content_digest, shown
+from handler.core.model import Reason, Rejection, content_digest
+from handler.intake import strict_json
+from handler.masking import describe, without_secrets
 
 UNDERSTOOD = (
     'a timer ("Type": "Timer"), CKafka or CMQ topic ("Records"), EventBridge ("specversion" or "EventList"), '
@@ -37,8 +40,8 @@ class Message(NamedTuple):
     delivered: object = None
 
     @property
-    def whole(self) -> object:
-        """All that is known of it, for a person to look at."""
+    def raw(self) -> object:
+        """All that was delivered of it, for a person to look at."""
         return self.delivered if isinstance(self.body, Rejection) else self.body
 
 
@@ -49,10 +52,33 @@ class HttpRequest(NamedTuple):
     body: str | None
 
 
-class Delivery(NamedTuple):
-    """What one invocation received. ``source`` names the trigger as telemetry does; ``request`` is set for HTTP."""
+class Source(str, Enum):
+    """The trigger of a delivery, as telemetry names it."""
 
-    source: str
+    TIMER = "timer"
+    CKAFKA = "ckafka"
+    CMQ = "cmq"
+    EVENTBRIDGE = "eventbridge"
+    DIRECT = "direct"
+    HTTP = "http"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether what comes from there may assert, and be stored. A source that is not listed is not trusted."""
+        return self in TRUSTED_SOURCES
+
+
+# Whoever can send through these was let in by the platform. Anybody can send to a function URL.
+TRUSTED_SOURCES = frozenset(
+    {Source.TIMER, Source.CKAFKA, Source.CMQ, Source.EVENTBRIDGE, Source.DIRECT, Source.UNKNOWN}
+)
+
+
+class Delivery(NamedTuple):
+    """What one invocation received. ``request`` is set for HTTP."""
+
+    source: Source
     messages: list[Message]
     request: HttpRequest | None = None
 
@@ -71,12 +97,12 @@ def read(event: object) -> Delivery:
             if delivery is not None:
                 return delivery
     if isinstance(event, (str, list)):
-        return Delivery("direct", [Message(f"direct:{content_digest(event)}", event)])
-    return Delivery("unknown", [Message(f"unknown:{content_digest(event)}", _unknown_envelope(event), event)])
+        return Delivery(Source.DIRECT, [Message(f"direct:{content_digest(event)}", event)])
+    return Delivery(Source.UNKNOWN, [Message(f"unknown:{content_digest(event)}", _unknown_envelope(event), event)])
 
 
 def _direct(event: Mapping[str, object]) -> Delivery | None:
-    return Delivery("direct", [Message(f"direct:{content_digest(event)}", event)]) if _is_message(event) else None
+    return Delivery(Source.DIRECT, [Message(f"direct:{content_digest(event)}", event)]) if _is_message(event) else None
 
 
 def _is_message(event: Mapping[str, object]) -> bool:
@@ -89,14 +115,14 @@ def _unknown_envelope(event: object) -> Rejection:
 
 
 def _described(value: object) -> str:
-    keys = ", ".join(shown(key) for key in list(value)[:8]) if isinstance(value, dict) else ""
-    return f"an object with the keys {keys}" if keys else shown(value)
+    keys = ", ".join(describe(key) for key in list(value)[:8]) if isinstance(value, dict) else ""
+    return f"an object with the keys {keys}" if keys else describe(value)
 
 
 def request_id(context: object) -> str | None:
     """The platform's name for this invocation; None where the context gives none (583/40324)."""
     value = context.get("request_id") if isinstance(context, dict) else None
-    return value[:ID_CHARACTERS] if isinstance(value, str) else None
+    return without_secrets(value)[:ID_CHARACTERS] if isinstance(value, str) else None
 
 
 def time_limit(context: object) -> float:
@@ -141,7 +167,7 @@ def _timer(event: Mapping[str, object]) -> Delivery | None:
         body = {"type": "sweep"}
     name, time = _text(fields.get("triggername")), _text(fields.get("time"))
     identity = f"{name}:{time}" if name and time else content_digest(event)
-    return Delivery("timer", [Message(f"timer:{identity}", body)])
+    return Delivery(Source.TIMER, [Message(f"timer:{identity}", body)])
 
 
 _TIMER_KEYS = ("triggername", "time", "message")
@@ -158,11 +184,11 @@ def _records(event: Mapping[str, object]) -> Delivery | None:
     if not isinstance(records, list):
         return None
     if not records:
-        return Delivery("unknown", [_empty("Records", event)])
-    source, messages = "unknown", []
+        return Delivery(Source.UNKNOWN, [_empty("Records", event)])
+    source, messages = Source.UNKNOWN, list[Message]()
     for record in records:
         kind, fields = _kind(record)
-        source = kind if source == "unknown" else source
+        source = Source(kind) if source is Source.UNKNOWN else source
         messages += _messages_of(kind, fields) if fields else [_unknown_record(record)]
     return Delivery(source, messages)
 
@@ -204,8 +230,8 @@ def _eventbridge(event: Mapping[str, object]) -> Delivery | None:
         if not isinstance(events, list):
             return None
         messages = list(map(_cloud_event, events)) or [_empty("EventList", event)]
-        return Delivery("eventbridge", messages)
-    return Delivery("eventbridge", [_cloud_event(event)]) if "specversion" in event else None
+        return Delivery(Source.EVENTBRIDGE, messages)
+    return Delivery(Source.EVENTBRIDGE, [_cloud_event(event)]) if "specversion" in event else None
 
 
 def _cloud_event(event: object) -> Message:
@@ -238,7 +264,9 @@ def _http(event: Mapping[str, object]) -> Delivery | None:
         except ValueError:
             body = None
     text = body if isinstance(body, str) else None
-    return Delivery("http", [Message(f"http:{content_digest(body)}", text)], HttpRequest(method.upper()[:16], text))
+    return Delivery(
+        Source.HTTP, [Message(f"http:{content_digest(body)}", text)], HttpRequest(method.upper()[:16], text)
+    )
 
 
 # -- shared ------------------------------------------------------------------------------------
@@ -253,5 +281,9 @@ def _empty(key: str, event: object) -> Message:
 def _text(value: object) -> str:
     """A part of a message id, whole: what is cut off may be what tells two messages apart."""
     if isinstance(value, str):
-        return value
-    return shown(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+        return _masked(value)
+    return describe(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+# A delivery's messages have most parts of their names in common.
+_masked = lru_cache(maxsize=256)(without_secrets)

@@ -7,20 +7,7 @@ Sources: the error lists of DeleteLiveRecord (267/30147) and of all APIs (267/20
 
 from __future__ import annotations
 
-from enum import Enum
-
-
-class ErrorClass(str, Enum):
-    """What a Live error means for the task that it answered."""
-
-    GONE = "gone"
-    BUSY = "busy"
-    THROTTLED = "throttled"
-    TRANSIENT = "transient"
-    BLOCKED = "blocked"
-    INVALID = "invalid"
-    UNKNOWN = "unknown"
-
+from handler.core.policy import ErrorClass
 
 # The API did not say these; the SDK or we did, where no error code came back.
 NETWORK_ERROR = "ClientNetworkError"  # the SDK's: refused, reset, timed out

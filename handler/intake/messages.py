@@ -1,4 +1,4 @@
-"""The event models: tolerant in envelope, strict in meaning. Where a message came from is not known here.
+"""A message body → events. Tolerant in envelope, strict in meaning.
 
 A body is a JSON object, an array of objects, or a string that holds either. What cannot be read
 becomes a ``Rejection`` that names the field, the value and the rule, and touches no neighbour.
@@ -10,154 +10,18 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, repeat
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from handler import fields as rules
-from handler import strict_json
-from handler.fields import ALL, Highlight, Name, OptionalName, OptionalTime, TaskId, TaskIdOrAll, Time
-from handler.model import Reason, Rejection, shown
+from handler.core import fields as rules
+from handler.core.events import TYPES, Event, EventModel, Interruption, OtherCallback, Sweep
+from handler.core.model import Reason, Rejection
+from handler.intake import strict_json
+from handler.masking import describe, without_secrets
 
 STRINGS_DEEP = 3
-CLOCK_SKEW_SECONDS = 300  # what the platform's own signatures allow a clock to be off
-HIGHLIGHT_SECONDS = 1800  # a real-time recording ends after at most 30 minutes (267/30148)
-
-# -- models ------------------------------------------------------------------------------------
-
-
-class _Model(BaseModel):
-    # Built when the first one comes: most events bring one type only.
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
-
-
-class _Event(_Model):
-    """A message of ours. What a producer leaves out never widens it: what acts now, or on many tasks, is said."""
-
-
-class StreamEnd(_Event):
-    """The user's own backend says that a stream is over: its task is due at ``ended_at``, now if that is left out.
-
-    With the task id ``"all"``: every task that the ledger knows of that stream and that had started by ``ended_at``;
-    where a domain or an app is named, only tasks that were registered under it.
-    """
-
-    type: Literal["stream-end"]
-    stream_name: Name
-    task_id: TaskIdOrAll
-    ended_at: OptionalTime = None
-    domain_name: OptionalName = None
-    app_name: OptionalName = None
-
-    @model_validator(mode="after")
-    def _all_up_to_a_moment(self) -> StreamEnd:
-        if self.task_id == ALL and self.ended_at is None:
-            raise PydanticCustomError(
-                Reason.MISSING_FIELD.value,
-                'ended_at: missing: with the task_id "all", say when the stream ended; or send the id of one task',
-            )
-        return self
-
-
-class RetentionExpiry(_Event):
-    """The user's own backend says when a retention expires: due at ``expires_at``, now if that is past."""
-
-    type: Literal["retention-expiry"]
-    stream_name: Name
-    task_id: TaskId
-    expires_at: Time
-    domain_name: OptionalName = None
-    app_name: OptionalName = None
-
-
-class TaskCreated(_Event):
-    """Remember this task: due at ``expires_at``, else at ``end_time`` plus a margin.
-
-    ``start_time`` None: it starts when the message arrives. ``highlight`` is kept only where the message does not say
-    when such a recording ends.
-    """
-
-    type: Literal["task-created"]
-    stream_name: Name
-    task_id: TaskId
-    start_time: OptionalTime = None
-    end_time: OptionalTime = None
-    expires_at: OptionalTime = None
-    domain_name: OptionalName = None
-    app_name: OptionalName = None
-    highlight: Highlight = Field(default=None, alias="Highlight")
-
-    @property
-    def assumes_end(self) -> bool:
-        """Whether no message stated this ``end_time``: it is counted from the message's arrival."""
-        return self.highlight is not None
-
-    @model_validator(mode="after")
-    def _has_an_end(self, info: ValidationInfo) -> TaskCreated:
-        if self.highlight is not None:
-            return self._of_a_highlight((info.context or {})["now"])
-        if self.end_time is None and self.expires_at is None:
-            raise PydanticCustomError(
-                Reason.MISSING_FIELD.value,
-                "end_time: missing: say when the task ends: send end_time, expires_at, or Highlight: 1",
-            )
-        if self.start_time is not None and self.end_time is not None and self.end_time <= self.start_time:
-            raise PydanticCustomError(
-                Reason.CONFLICTING_FIELDS.value, "end_time is not after start_time: are they the wrong way round?"
-            )
-        return self
-
-    def _of_a_highlight(self, now: float) -> TaskCreated:
-        """As the API takes it: it starts now, and ends within 30 minutes."""
-        latest = now + HIGHLIGHT_SECONDS
-        if self.end_time is not None and now < self.end_time <= latest:
-            return self.model_copy(update={"start_time": None, "highlight": None})
-        return self.model_copy(update={"start_time": None, "end_time": latest})
-
-
-class Sweep(_Event):
-    """Work off everything that is due."""
-
-    type: Literal["sweep"]
-
-
-class Interruption(_Model):
-    """A CSS push callback that says that a push was interrupted: a hint, it may come back in a second.
-
-    Its ``task_id`` belongs to other subsystems and is never read (267/47025).
-    """
-
-    type: ClassVar[str] = "callback"
-    event_type: Literal[0]
-    domain_name: Name = Field(alias="app")
-    app_name: Name = Field(alias="appname")
-    stream_name: Name = Field(alias="stream_id")
-    event_time: Time
-
-
-class OtherCallback(_Model):
-    """Any other CSS callback: a push that started, a recorded file, a screenshot. Nothing is due because of it."""
-
-    type: ClassVar[str] = "callback"
-    event_type: Annotated[int, WithJsonSchema({"type": "integer", "not": {"const": 0}})]
-
-
-Event = StreamEnd | RetentionExpiry | TaskCreated | Sweep | Interruption | OtherCallback
-
-TYPES: dict[str, type[_Event]] = {
-    "stream-end": StreamEnd,
-    "retention-expiry": RetentionExpiry,
-    "task-created": TaskCreated,
-    "sweep": Sweep,
-}
-
-
-def subject(event: Event) -> tuple[str | None, int | None]:
-    """The stream and the task that an event names, where it names any. ``"all"`` names none."""
-    task_id = getattr(event, "task_id", None)
-    return getattr(event, "stream_name", None), None if task_id == ALL else task_id
-
 
 # -- spellings ---------------------------------------------------------------------------------
 
@@ -209,7 +73,7 @@ def _without_aliases(sent: Mapping[str, Any], kind: str) -> Mapping[str, Any] | 
             continue
         value = rules.with_offset(sent[alias]) if name in ("start_time", "end_time") else sent[alias]
         if name in sent and not _same(name, sent[name], value):
-            detail = f"{name} is {shown(sent[name])} but {alias} is {shown(sent[alias])}: send one of them"
+            detail = f"{name} is {describe(sent[name])} but {alias} is {describe(sent[alias])}: send one of them"
             return Rejection(Reason.CONFLICTING_FIELDS, detail, kind, _stream_of(sent))
         fields[name] = value
     return fields
@@ -217,12 +81,12 @@ def _without_aliases(sent: Mapping[str, Any], kind: str) -> Mapping[str, Any] | 
 
 def _nearly_ours(unknown: list[str], kind: str) -> str:
     """What is wrong with fields that a message of this type does not have; empty if nothing is."""
-    from handler import spelling  # most messages have none
+    from handler.intake import spelling  # most messages have none
 
     names = _NAMES[kind]
     near = [field for field in unknown if isinstance(field, str) and spelling.meant(field, names)]
     return "; ".join(
-        f"{shown(field)}: no field of a {kind}: {_way_out(spelling.meant(field, names), kind)}" for field in near[:3]
+        f"{describe(field)}: no field of a {kind}: {_way_out(spelling.meant(field, names), kind)}" for field in near[:3]
     )
 
 
@@ -254,7 +118,7 @@ def read(body: object, now: float) -> Iterator[Event | Rejection]:
 def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterable[dict[str, Any] | Rejection]:
     if isinstance(body, str):
         if deep == STRINGS_DEEP:
-            return [Rejection(Reason.TOO_DEEP, f"{shown(body)}: JSON in strings may be {STRINGS_DEEP} deep")]
+            return [Rejection(Reason.TOO_DEEP, f"{describe(body)}: JSON in strings may be {STRINGS_DEEP} deep")]
         return _objects(_decoded(body), deep + 1, in_array)
     if isinstance(body, dict):
         return _unwrapped(body, deep, in_array) if "specversion" in body else [body]
@@ -264,7 +128,7 @@ def _objects(body: object, deep: int = 0, in_array: bool = False) -> Iterable[di
         return chain.from_iterable(_objects(item, deep, in_array=True) for item in body)
     if isinstance(body, Rejection):
         return [body]
-    return [Rejection(Reason.NOT_AN_OBJECT, f"{shown(body)}: a message must be a JSON object")]
+    return [Rejection(Reason.NOT_AN_OBJECT, f"{describe(body)}: a message must be a JSON object")]
 
 
 def _unwrapped(cloud_event: dict[str, Any], deep: int, in_array: bool) -> Iterator[dict[str, Any] | Rejection]:
@@ -291,7 +155,7 @@ def _data_of(cloud_event: Mapping[str, Any]) -> object:
     try:
         return base64.b64decode(data, validate=True).decode()
     except (ValueError, TypeError):
-        return Rejection(Reason.INVALID_FIELD, f"data_base64: {shown(data)}: must be the Base64 of UTF-8 text")
+        return Rejection(Reason.INVALID_FIELD, f"data_base64: {describe(data)}: must be the Base64 of UTF-8 text")
 
 
 def _misplaced(cloud_event: Mapping[str, Any], fields: Mapping[str, Any] | Rejection) -> Rejection | None:
@@ -300,7 +164,7 @@ def _misplaced(cloud_event: Mapping[str, Any], fields: Mapping[str, Any] | Rejec
     if isinstance(fields, Rejection) or not isinstance(kind, str) or kind not in _NAMES:
         return None
     wrong = [attribute for attribute in cloud_event if attribute in _ATTRIBUTES]
-    detail = f"{', '.join(map(shown, wrong[:3]))}: an attribute of the CloudEvent: put it into data"
+    detail = f"{', '.join(map(describe, wrong[:3]))}: an attribute of the CloudEvent: put it into data"
     return Rejection(Reason.UNKNOWN_FIELD, detail, kind, _stream_of(fields)) if wrong else None
 
 
@@ -321,7 +185,7 @@ def _decoded(text: str) -> object:
     except strict_json.AmbiguousKeyError as error:
         return Rejection(Reason.CONFLICTING_FIELDS, f"{error}: the same field twice with different values")
     except ValueError:
-        return Rejection(Reason.NOT_JSON, f"{shown(text)}: must be JSON")
+        return Rejection(Reason.NOT_JSON, f"{describe(text)}: must be JSON")
 
 
 def is_callback(fields: Mapping[str, object]) -> bool:
@@ -342,7 +206,7 @@ def _event(fields: Mapping[str, object] | Rejection, now: float) -> Event | Reje
     kind: object = fields.get("type")
     if not isinstance(kind, str) or kind not in TYPES:
         reason = Reason.UNKNOWN_TYPE if "type" in fields else Reason.MISSING_FIELD
-        value = shown(kind) if "type" in fields else "missing"
+        value = describe(kind) if "type" in fields else "missing"
         return Rejection(reason, f"type: {value}: must be one of {', '.join(TYPES)}")
     return _validated(TYPES[kind], fields, kind, now)
 
@@ -350,11 +214,11 @@ def _event(fields: Mapping[str, object] | Rejection, now: float) -> Event | Reje
 def _callback(fields: Mapping[str, object], now: float) -> Event | Rejection:
     event_type = fields["event_type"]
     if isinstance(event_type, bool) or not isinstance(event_type, int):
-        return Rejection(Reason.INVALID_FIELD, f"event_type: {shown(event_type)}: must be an integer")
+        return Rejection(Reason.INVALID_FIELD, f"event_type: {describe(event_type)}: must be an integer")
     return _validated(Interruption if event_type == 0 else OtherCallback, fields, "callback", now)
 
 
-def _validated(model: type[_Model], sent: Mapping[str, object], kind: str, now: float) -> Event | Rejection:
+def _validated(model: type[EventModel], sent: Mapping[str, object], kind: str, now: float) -> Event | Rejection:
     fields: Mapping[str, object] | Rejection = sent
     try:
         if kind in _PLAIN_NAMES and not sent.keys() <= _PLAIN_NAMES[kind]:
@@ -379,7 +243,7 @@ def _rejection(error: ValidationError, sent: Mapping[str, object], kind: str) ->
 
 def _stream_of(sent: Mapping[str, Any]) -> str | None:
     name = next((sent[key] for key in ("stream_name", "StreamName", "stream_id") if key in sent), None)
-    return name if rules.is_name(name) else None
+    return without_secrets(name) if isinstance(name, str) and rules.is_name(name) else None
 
 
 _MISTAKES = {
@@ -402,5 +266,5 @@ def _sentence(mistake: Any, sent: Mapping[str, object], kind: str) -> str:
         return f"{field}: missing{_IF_MISSING.get((kind, field), '')}"
     alias = next((alias for alias, name in ALIASES.items() if name == field and alias in sent), None)
     if alias is None or field in sent:
-        return f"{field}: {shown(mistake['input'])}: {mistake['msg']}"
-    return f"{field} (sent as {alias}): {shown(sent[alias])}: {mistake['msg']}"
+        return f"{field}: {describe(mistake['input'])}: {mistake['msg']}"
+    return f"{field} (sent as {alias}): {describe(sent[alias])}: {mistake['msg']}"

@@ -10,13 +10,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from handler import strict_json
-from handler.messages import is_callback
-from handler.model import Reason, Rejection, shown
-from handler.settings import Settings
-from handler.triggers import HttpRequest
+from typing_extensions import assert_never
+
+from handler.core.model import Outcome, Reason, Rejection
+from handler.intake import strict_json
+from handler.intake.messages import is_callback
+from handler.intake.triggers import HttpRequest
+from handler.masking import describe
 
 ANSWER_SECONDS = 15.0
 MAX_BODY_CHARACTERS = 65_536
@@ -29,25 +32,50 @@ class Refusal(NamedTuple):
     rejection: Rejection
 
 
-def refusal(request: HttpRequest, settings: Settings, now: float) -> Refusal | None:
-    """Why ``request`` is not let in; None if it is a callback that CSS has signed."""
-    if settings.ledger is None:
+def admit(request: HttpRequest, key: str | None, now: float, *, has_ledger: bool) -> dict[str, Any] | Refusal:
+    """The fields of a callback that CSS has signed, or why ``request`` is not let in.
+
+    Args:
+        key: of the callback template (``REAPER_CALLBACK_KEY``).
+        now: unix seconds.
+        has_ledger: whether there is anything that a callback could concern.
+    """
+    if not has_ledger:
         return _refuse(403, Reason.FORBIDDEN, "HTTP: callbacks only concern what a ledger holds: set REAPER_LEDGER")
-    if settings.callback_key is None:
-        return _refuse(403, Reason.FORBIDDEN, "HTTP: REAPER_CALLBACK_KEY is not set: nobody is let in")
+    if key is None:
+        return _refuse(403, Reason.FORBIDDEN, "HTTP: HTTP callbacks are disabled: REAPER_CALLBACK_KEY is not set")
     if request.method != "POST" or request.body is None:
-        return _refuse(403, Reason.FORBIDDEN, f"HTTP: {shown(request.method)}: only CSS callbacks, which are POSTs")
+        return _refuse(403, Reason.FORBIDDEN, f"HTTP: {describe(request.method)}: only CSS callbacks, which are POSTs")
     if len(request.body) > MAX_BODY_CHARACTERS:
         return _refuse(400, Reason.NOT_JSON, f"HTTP: a body of {len(request.body)} characters is no callback")
     try:
         fields = strict_json.loads(request.body)
     except ValueError:
-        return _refuse(400, Reason.NOT_JSON, f"HTTP: {shown(request.body)}: must be JSON")
+        return _refuse(400, Reason.NOT_JSON, f"HTTP: {describe(request.body)}: must be JSON")
     if not isinstance(fields, dict) or not is_callback(fields) or "specversion" in fields:
         return _refuse(403, Reason.FORBIDDEN, "HTTP: only CSS callbacks, which have an event_type and no type of ours")
-    if not _is_signed(fields, settings.callback_key.get_secret_value(), now):
+    if not _is_signed(fields, key, now):
         return _refuse(401, Reason.BAD_SIGNATURE, "HTTP: sign does not match t and REAPER_CALLBACK_KEY, or t is past")
-    return None
+    return fields
+
+
+def status_for(outcomes: Iterable[Outcome]) -> tuple[int, str]:
+    """The HTTP status, and the message to it, that follow from what became of an admitted callback."""
+    worst = 200
+    for outcome in outcomes:
+        match outcome:
+            case Outcome.DEFERRED | Outcome.FAILED:
+                worst = max(worst, 503)
+            case Outcome.REJECTED:
+                worst = max(worst, 400)
+            case Outcome.SCHEDULED | Outcome.IGNORED | Outcome.DELETED | Outcome.ALREADY_GONE | Outcome.PLANNED:
+                pass
+            case _:
+                assert_never(outcome)
+    return worst, _MESSAGES[worst]
+
+
+_MESSAGES = {200: "", 400: "not a valid callback", 503: "the ledger cannot be written"}
 
 
 def answer(status: int, detail: str = "") -> dict[str, Any]:

@@ -9,42 +9,30 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from handler.credentials import NoCredentials, RoleCredentials, without_secrets
-from handler.error_codes import (
+from typing_extensions import assert_never
+
+from handler.adapters.credentials import NoCredentialsError, RoleCredentials
+from handler.adapters.live_errors import (
     HTTP_STATUS_ERROR,
     NETWORK_ERROR,
     NO_CREDENTIALS,
     UNREADABLE_ANSWER,
-    ErrorClass,
     classify,
 )
-from handler.model import RecordTask
+from handler.core.attempt import Reply
+from handler.core.entry import Check, Delete
+from handler.core.policy import ErrorClass
+from handler.masking import without_secrets
 from handler.settings import Endpoint
 
 if TYPE_CHECKING:
-    from handler.http_session import HttpSession
+    from handler.adapters.http_session import HttpSession
 
 API_VERSION = "2018-08-01"
 CONNECT_SHARE = 0.3  # of a request's timeout; reading gets the rest, so that both together keep to it
 DETAIL_CHARACTERS = 300
-
-
-class Answer(NamedTuple):
-    """What one request came to. ``error_class`` None: the API confirmed.
-
-    ``ambiguous``: no clear refusal came back, so the API may have acted all the same. ``sent``: a request
-    was tried at all. ``on_air``: what a look saw; None if it saw nothing.
-    """
-
-    error_class: ErrorClass | None = None
-    error_code: str | None = None
-    detail: str | None = None
-    request_id: str | None = None
-    ambiguous: bool = False
-    sent: bool = True
-    on_air: bool | None = None
 
 
 class LiveApi:
@@ -61,17 +49,26 @@ class LiveApi:
         self._endpoint = endpoint
         self._timeout, self._limit = request_timeout, limit
         self._of_thread = threading.local()
-        _import_sdk()
-        from handler.http_session import SMALL_BYTES, HttpSession
-
-        self._session = HttpSession(SMALL_BYTES)
+        self._session: HttpSession | None = None
+        self._connecting = threading.Lock()
 
     def client(self) -> LiveClient:
         """The calling thread's own client."""
         client: LiveClient | None = getattr(self._of_thread, "client", None)
         if client is None:
-            client = self._of_thread.client = LiveClient(self._endpoint, self._timeout, self._limit, self._session)
+            client = LiveClient(self._endpoint, self._timeout, self._limit, self._pool())
+            self._of_thread.client = client
         return client
+
+    def _pool(self) -> HttpSession:
+        """The connections; the SDK is imported for the first request of an instance and not before."""
+        with self._connecting:
+            if self._session is None:
+                _import_sdk()
+                from handler.adapters.http_session import SMALL_BYTES, HttpSession
+
+                self._session = HttpSession(SMALL_BYTES)
+            return self._session
 
 
 class LiveClient:
@@ -89,29 +86,32 @@ class LiveClient:
         self._sdk = CommonClient("live", API_VERSION, RoleCredentials(), "", profile)
         self._sdk.request.conn._session = session  # the SDK has no setting for it
 
-    def delete(self, task: RecordTask) -> Answer:
-        """Deletes the record of ``task`` (DeleteLiveRecord, 267/30147). Never raises."""
-        return self._call("DeleteLiveRecord", {"StreamName": task.stream_name, "TaskId": task.task_id})
+    def send(self, call: Delete | Check) -> Reply:
+        """Makes one request. Never raises.
 
-    def is_live(self, domain_name: str, app_name: str, stream_name: str) -> Answer:
-        """Looks whether a stream is on air (DescribeLiveStreamState, 267/20470). Never raises.
-
-        Only ``inactive`` is off air: a forbidden stream may be allowed again.
+        DeleteLiveRecord (267/30147) deletes the record of a task. DescribeLiveStreamState (267/20470) tells the state
+        of a stream: only ``inactive`` is off air, for a forbidden stream may be allowed again.
         """
-        params = {"DomainName": domain_name, "AppName": app_name, "StreamName": stream_name}
-        return self._call("DescribeLiveStreamState", params)
+        match call:
+            case Delete(task):
+                return self._call("DeleteLiveRecord", {"StreamName": task.stream_name, "TaskId": task.task_id})
+            case Check(task, target):
+                params = {"DomainName": target.domain_name, "AppName": target.app_name, "StreamName": task.stream_name}
+                return _as_check(self._call("DescribeLiveStreamState", params))
+            case _:
+                assert_never(call)
 
-    def _call(self, action: str, params: dict[str, Any]) -> Answer:
+    def _call(self, action: str, params: dict[str, Any]) -> Reply:
         try:
             return _confirmed(self._sdk.call_json(action, params))
-        except NoCredentials as error:
-            return Answer(ErrorClass.BLOCKED, NO_CREDENTIALS, str(error), sent=False)
+        except NoCredentialsError as error:
+            return Reply(ErrorClass.BLOCKED, NO_CREDENTIALS, str(error), sent=False)
         except Exception as error:  # noqa: BLE001  whatever escapes the SDK: a cut body, bad JSON, no envelope
             answer = _refused(error)
             return answer._replace(detail=self._explained(answer.detail))
 
     def _explained(self, detail: str | None) -> str | None:
-        from handler.http_session import explained
+        from handler.adapters.http_session import explained
 
         return detail and explained(detail, self._timeout, self._limit)
 
@@ -126,7 +126,7 @@ def _import_sdk() -> None:
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
 
-def _confirmed(reply: Any) -> Answer:
+def _confirmed(reply: Any) -> Reply:
     """Success is "no Error and a RequestId", nothing less."""
     response = reply["Response"]
     if "Error" in response:
@@ -136,14 +136,25 @@ def _confirmed(reply: Any) -> Answer:
     if not isinstance(request_id, str) or not request_id:
         raise ValueError("RequestId is empty")
     state = response.get("StreamState")
-    on_air = None if state is None else state != "inactive"
-    return Answer(request_id=without_secrets(request_id)[:64], on_air=on_air)
+    off_air = _OFF_AIR.get(state) if isinstance(state, str) else None
+    return Reply(request_id=without_secrets(request_id)[:64], off_air=off_air)
 
 
-def _refused(error: Exception) -> Answer:
+# What a check may say (267/20470). Whatever else comes says nothing: the check has failed.
+_OFF_AIR = {"active": False, "forbid": False, "inactive": True}
+
+
+def _as_check(reply: Reply) -> Reply:
+    if reply.error_class is not None or reply.off_air is not None:
+        return reply
+    detail = "the answer names no StreamState that is known"
+    return reply._replace(error_class=classify(UNREADABLE_ANSWER), error_code=UNREADABLE_ANSWER, detail=detail)
+
+
+def _refused(error: Exception) -> Reply:
     from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-    from handler.http_session import UnreadableBody
+    from handler.adapters.http_session import UnreadableBody
 
     if isinstance(error.__context__, UnreadableBody):  # for the SDK it is a failure of the network
         return _refusal(UNREADABLE_ANSWER, str(error.__context__), ambiguous=True)
@@ -157,10 +168,10 @@ def _refused(error: Exception) -> Answer:
     return _refusal(str(error.code), str(error.message), error.requestId)
 
 
-def _refusal(code: str, message: str, request_id: object = None, ambiguous: bool = False) -> Answer:
+def _refusal(code: str, message: str, request_id: object = None, ambiguous: bool = False) -> Reply:
     error_class = classify(code)
     answered = request_id is not None
-    return Answer(
+    return Reply(
         error_class,
         without_secrets(code)[:128],
         without_secrets(message)[:DETAIL_CHARACTERS],

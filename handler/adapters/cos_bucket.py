@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +12,11 @@ from qcloud_cos import CosConfig, CosS3Client
 from qcloud_cos.cos_exception import CosClientError, CosServiceError
 from requests.utils import get_environ_proxies
 
-from handler.credentials import NoCredentials, RoleCredentials, without_secrets
-from handler.http_session import LARGE_BYTES, HttpSession, UnreadableBody, explained
-from handler.ledger import LedgerRefused, LedgerUnavailable
-from handler.settings import Place
+from handler.adapters.credentials import NoCredentialsError, RoleCredentials
+from handler.adapters.http_session import LARGE_BYTES, HttpSession, UnreadableBody, explained
+from handler.core.ports import LedgerRefused, LedgerUnavailable
+from handler.masking import without_secrets
+from handler.settings import CosLocation
 
 PAGE = 1_000
 TRIES = 3
@@ -29,7 +31,7 @@ class Bucket:
 
     def __init__(
         self,
-        place: Place,
+        place: CosLocation,
         session: HttpSession,
         timeout: float,
         sleep: Callable[[float], None],
@@ -50,7 +52,7 @@ class Bucket:
         """
         try:
             secret_id, secret_key, token = RoleCredentials().get_credential_info()
-        except NoCredentials as error:
+        except NoCredentialsError as error:
             raise LedgerUnavailable(str(error)) from None
         config = CosConfig(
             Region=place.region,
@@ -91,7 +93,8 @@ class Bucket:
         self._ask(self._client.put_object, Key=self._prefix + key, Body=body)
 
     def delete(self, key: str) -> None:
-        self._ask(self._client.delete_object, Key=self._prefix + key)
+        with suppress(_NoSuchKey):  # it is gone
+            self._ask(self._client.delete_object, Key=self._prefix + key)
 
     def keys(self, prefix: str) -> Iterator[tuple[str, float]]:
         """Every key below ``prefix``, in order, a page at a time, and when it was written.
@@ -119,6 +122,7 @@ class Bucket:
         return {"keys": keys, "next": page["NextMarker"] if page.get("IsTruncated") == "true" else None}
 
     def _ask(self, method: Callable[..., Any], **arguments: Any) -> Any:
+        missing_is_an_answer = method in (self._object, self._client.delete_object)
         for attempt in range(TRIES):
             try:
                 return method(Bucket=self._name, **arguments)
@@ -128,6 +132,8 @@ class Bucket:
                 status, (code, message) = error.get_status_code(), _said(error)
                 problem = f"HTTP {status} {code}" + (f" ({message})" if message else "")
                 final = _final(status, code, _told(problem))
+                if isinstance(final, _NoSuchKey) and not missing_is_an_answer:
+                    final = LedgerUnavailable(f"access to the ledger was denied: {_told(problem)}")
                 if final:
                     raise final from None
             except CosClientError as error:
@@ -189,7 +195,7 @@ def _told(problem: str) -> str:
     return without_secrets(problem)[:DETAIL_CHARACTERS]
 
 
-def _address(place: Place) -> dict[str, Any]:
+def _address(place: CosLocation) -> dict[str, Any]:
     if place.endpoint is None:
         proxies = get_environ_proxies(f"https://{place.bucket}.cos.{place.region}.myqcloud.com")
         return {"Scheme": "https", "Proxies": proxies}

@@ -1,0 +1,1 @@
+"""Bytes in: what a trigger delivers → events that are valid, or the reason why not."""
