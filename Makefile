@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint check package check-deploy bench bench-cold format schema clean
+.PHONY: help demo test test-fast lint check package check-deploy bench bench-cold format schema clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -14,6 +14,9 @@ demo: $(VENV)/ready ## Play every sample event against a stand-in of the Live AP
 
 test: $(VENV)/ready ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-fast: $(VENV)/ready ## Run the tests of the decisions: no HTTP, no threads, every branch of the core, in seconds
+	@$(BIN)/python -m pytest tests/unit --cov=handler/core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/ready ## Check format, lint and types
 	$(BIN)/ruff format --check .

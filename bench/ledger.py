@@ -9,9 +9,9 @@ from bench.report import Result, Table, megabytes, out, show
 from bench.server import Server, Stats
 from bench.tasks import stream_of
 from bench.throughput import contender, steady
-from handler.cos_ledger import CosLedger
-from handler.ledger import Entry
-from handler.model import RecordTask
+from handler.adapters.cos_ledger import CosLedger
+from handler.core.entry import Entry
+from handler.core.model import RecordTask
 
 LIMIT = 200
 COS_LATENCY = 0.01  # seconds
@@ -82,7 +82,7 @@ def objects(due: int, stored: int) -> dict[str, bytes]:
     now = time.time()
     for task_id in range(1, stored + 1):
         at = now - 60 if task_id <= due else now + 86_400
-        ledger.write(Entry(RecordTask(stream_of("room", task_id), task_id), asserted_at=at))
+        ledger.save(Entry(RecordTask(stream_of("room", task_id), task_id), delete_at=at), None)
     return bucket.bodies
 
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from bench.contender import delivery
 from bench.report import Result, show
 from bench.server import Server
-from handler import planner, triggers
-from handler.messages import RetentionExpiry
+from handler.core.events import RetentionExpiry
+from handler.intake import reading, triggers
 
 
 class Plain(BaseModel):
@@ -32,8 +32,8 @@ def run(server: Server, *, quick: bool) -> Result:
     event = delivery("room", list(range(1, count + 1)), "retention-expiry", expires_at=int(now))
 
     def ours() -> int:
-        asked = planner.read(triggers.read(event), now, lambda: True).asked
-        return sum(isinstance(item.event, RetentionExpiry) for item in asked)
+        received = reading.read(triggers.read(event), now, lambda: True).received
+        return sum(isinstance(item.event, RetentionExpiry) for item in received)
 
     def floor() -> int:
         return len([Plain.model_validate(json.loads(record["Ckafka"]["msgBody"])) for record in event["Records"]])

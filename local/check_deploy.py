@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from handler import messages
+from handler.core.events import Sweep
+from handler.intake import messages
 from handler.settings import Settings, SettingsError
 from local.package import BUILD, ROOT, ZIP
 
@@ -271,7 +272,7 @@ def _trigger_problems(event: Any, where: str) -> list[str]:
     if kind == "timer" and not found:
         argument = body["parameters"]["argument"]
         events = list(messages.read(argument, time.time())) if argument.strip() else []
-        wrong = [event for event in events if not isinstance(event, messages.Sweep)]
+        wrong = [event for event in events if not isinstance(event, Sweep)]
         found += [f"{where}.timer.parameters.argument: {argument!r}: is no sweep" for _ in wrong]
     return found
 
@@ -327,7 +328,7 @@ def _package_problems(build: Path) -> list[str]:
     if built != packaged:
         differs = sorted(name for name in built.keys() | packaged.keys() if built.get(name) != packaged.get(name))
         return [f"build/ is not what was packaged: {', '.join(differs[:3])}: make package"]
-    sources = [ROOT / "index.py", *sorted((ROOT / "handler").glob("*.py"))]
+    sources = [ROOT / "index.py", *sorted((ROOT / "handler").rglob("*.py"))]
     current = {path.relative_to(ROOT).as_posix(): zlib.crc32(path.read_bytes()) for path in sources}
     changed = [name for name, checksum in current.items() if packaged.get(name) != checksum]
     if pins != hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest():

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from handler.model import Outcome
+from handler.core.model import Outcome
 from local.live_api import Call
 
 STYLES = {

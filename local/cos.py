@@ -86,6 +86,7 @@ class CosStandIn:
         self.gate: Callable[[str], CosFault | None] = lambda _: None  # asked about the method of every request
         self.gate_of_key: Callable[[str, str], CosFault | None] = lambda *_: None  # about its method and key
         self.locked: set[str] = set()  # keys, relative to the prefix, that nobody may read
+        self.archived: set[str] = set()  # and those that a lifecycle rule has archived: they have to be restored first
         self.names_requests = True  # as COS does; other storage that speaks its language may not
         self._written: dict[str, float] = {}
         self._appeared: dict[str, float] = {}  # when a key was first written: another version of it is no news
@@ -136,6 +137,8 @@ class CosStandIn:
         fault = self.gate(method) or self.gate_of_key(method, key) or self._next_fault(method)
         if fault:
             time.sleep(fault.delay)
+        if method == "GET" and key.removeprefix("reaper/") in self.archived:
+            fault = fault or CosFault(status=403, code="InvalidObjectState")
         locked = key.removeprefix("reaper/") in self.locked
         refusal = (fault.status if fault else 0) or _refused(environ, key) or 403 * locked
         if fault and fault.body is not None:

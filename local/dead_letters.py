@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from rich.markup import escape
 
-from handler.cos_bucket import DETAIL_CHARACTERS
-from handler.cos_ledger import LATEST, CosLedger, entry_of
-from handler.ledger import Entry, LedgerRefused
-from handler.model import RecordTask
+from handler.adapters.cos_bucket import DETAIL_CHARACTERS
+from handler.adapters.records import entry_of, is_time
+from handler.core.entry import Entry
+from handler.core.model import RecordTask
+from handler.core.ports import LedgerAdmin, LedgerRefused
 from local.ledger import Problems, UsageError, err, out, read_all, would
 
 _VANISHED = "has vanished meanwhile"
@@ -32,7 +33,7 @@ class Letter(NamedTuple):
     entry: Entry | None
 
 
-def dead(ledger: CosLedger, *, as_json: bool) -> int:
+def dead(ledger: LedgerAdmin, *, as_json: bool) -> int:
     """The dead letters, by their keys."""
     problems = Problems()
     found = False
@@ -47,7 +48,7 @@ def dead(ledger: CosLedger, *, as_json: bool) -> int:
     return problems.status
 
 
-def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool, now: float | None = None) -> int:
+def requeue(ledger: LedgerAdmin, *, keys: list[str], everything: bool, dry_run: bool, now: float | None = None) -> int:
     """Makes dead tasks due again, now; the next sweep tries them. A dead message has to be mended and sent anew.
 
     What only a hint had made due is looked at again before it is deleted. Of several letters of one task the newest
@@ -61,7 +62,7 @@ def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bo
         try:
             entry = _revived(ledger, letter, at, requeued)
             if not dry_run:
-                ledger.write(entry)
+                ledger.save(entry, None)
             requeued.add(entry.task)
             out.print(escape(f"{would(dry_run)}requeued {_name(entry.task)}"))
             _delete(ledger, letter, dry_run)
@@ -70,7 +71,7 @@ def requeue(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bo
     return problems.status
 
 
-def _revived(ledger: CosLedger, letter: Letter, at: float, requeued: set[RecordTask]) -> Entry:
+def _revived(ledger: LedgerAdmin, letter: Letter, at: float, requeued: set[RecordTask]) -> Entry:
     """The task of ``letter``, due at ``at`` (unix seconds).
 
     Raises:
@@ -80,20 +81,20 @@ def _revived(ledger: CosLedger, letter: Letter, at: float, requeued: set[RecordT
     entry = letter.entry
     if entry is None:
         raise UsageError("is a message that was not valid: mend it and send it anew (`dead --json` shows it)")
-    if entry.task in requeued or ledger.read(entry.task) is not None:
+    if entry.task in requeued or ledger.load(entry.task) is not None:
         raise UsageError(f"{_name(entry.task)} has been registered anew: drop the letter, or send a stream-end")
-    look = entry.needs_look(at)
+    look = entry.delete_at is None or entry.delete_at > at
     if look and entry.domain_name is None:
         raise UsageError(
             f"only a hint had made {_name(entry.task)} due, and without its domain nothing can be looked at: "
             "if it may go, send a stream-end"
         )
     _check_unchanged(ledger, letter)  # somebody may have dropped it meanwhile
-    fresh = entry._replace(not_before=None, first_due_at=None, tries=0, failures=(), pointer=None, known_since=at)
-    return fresh._replace(look_at=at) if look else fresh._replace(asserted_at=at)
+    fresh = entry._replace(retry_at=None, failures=(), created_at=at)
+    return fresh._replace(check_at=at, checked_at=None) if look else fresh._replace(delete_at=at)
 
 
-def drop(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool) -> int:
+def drop(ledger: LedgerAdmin, *, keys: list[str], everything: bool, dry_run: bool) -> int:
     """Forgets dead letters for good."""
     problems = Problems()
     for letter in _chosen(ledger, keys, everything, problems):
@@ -105,7 +106,7 @@ def drop(ledger: CosLedger, *, keys: list[str], everything: bool, dry_run: bool)
     return problems.status
 
 
-def _delete(ledger: CosLedger, letter: Letter, dry_run: bool) -> None:
+def _delete(ledger: LedgerAdmin, letter: Letter, dry_run: bool) -> None:
     """Deletes exactly the letter that was read: letters of older versions replace one another under one key.
 
     Raises:
@@ -113,18 +114,18 @@ def _delete(ledger: CosLedger, letter: Letter, dry_run: bool) -> None:
     """
     _check_unchanged(ledger, letter)
     if not dry_run:
-        ledger.bucket.delete(letter.key)
+        ledger.drop_letter(letter.key)
 
 
-def _check_unchanged(ledger: CosLedger, letter: Letter) -> None:
-    body = ledger.bucket.get(letter.key)
+def _check_unchanged(ledger: LedgerAdmin, letter: Letter) -> None:
+    body = ledger.read_letter(letter.key)
     if body is None:
         raise UsageError(_VANISHED)
     if body != letter.body:
         raise UsageError("has been replaced by a new letter meanwhile, which stays: see `ledger dead`")
 
 
-def _chosen(ledger: CosLedger, keys: list[str], everything: bool, problems: Problems) -> Iterator[Letter]:
+def _chosen(ledger: LedgerAdmin, keys: list[str], everything: bool, problems: Problems) -> Iterator[Letter]:
     """The letters that were asked for, each once; what is no letter is reported, and left out.
 
     Raises:
@@ -147,17 +148,17 @@ def _chosen(ledger: CosLedger, keys: list[str], everything: bool, problems: Prob
     return (letter for _, letter in read_all(list(dict.fromkeys(keys or there)), read, problems))
 
 
-def _keys(ledger: CosLedger) -> list[str]:
-    return [key for key, _ in ledger.bucket.keys("dead/")]
+def _keys(ledger: LedgerAdmin) -> list[str]:
+    return ledger.letters()
 
 
-def _letter_at(ledger: CosLedger, key: str) -> Letter | None:
+def _letter_at(ledger: LedgerAdmin, key: str) -> Letter | None:
     """The dead letter at ``key``; None if it has vanished since it was listed.
 
     Raises:
         LedgerRefused: it cannot be read, or something else lies there.
     """
-    body = ledger.bucket.get(key)
+    body = ledger.read_letter(key)
     if body is None:
         return None
     try:
@@ -168,12 +169,11 @@ def _letter_at(ledger: CosLedger, key: str) -> Letter | None:
 
 def _letter_of(key: str, body: bytes) -> Letter:
     fields = _of(dict, json.loads(body))
-    entry = entry_of(json.dumps(fields["entry"]).encode()) if "task_id" in fields else None
+    entry = entry_of(_of(dict, fields["entry"])).entry if "task_id" in fields else None
     about = _about_message(fields) if entry is None else _about_task(fields, entry)
     died_at = fields.get("died_at")
-    known = isinstance(died_at, (int, float)) and 0 <= died_at < LATEST
     as_json = json.dumps({"key": key, **fields}, ensure_ascii=False)
-    return Letter(key, body, about, as_json, died_at if known else 0.0, entry)
+    return Letter(key, body, about, as_json, float(died_at) if is_time(died_at) else 0.0, entry)
 
 
 def _about_task(fields: dict[str, Any], entry: Entry) -> str:

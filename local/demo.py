@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from handler.app import Handler, RedeliveryNeeded, build
-from handler.model import Outcome, Reason
+from handler.core.model import Outcome, Reason
 from handler.settings import PREFIX
 from local import console, samples, story
 from local.live_api import LiveStandIn

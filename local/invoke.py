@@ -66,13 +66,17 @@ def _mismatch(environ: Mapping[str, str]) -> str | None:
         return None  # the handler reports it, and makes no request
     if settings.ledger is None:
         return None
-    own = _is_unset(environ, _ENDPOINT)
-    live_is_local, ledger_is_local = own or _is_local(settings.live_endpoint), _is_local(settings.ledger.endpoint)
-    if live_is_local and not ledger_is_local:
-        which = f"{_ENDPOINT} is not set, so invoke uses a stand-in of its own" if own else f"{_ENDPOINT} is a stand-in"
+    if _is_unset(environ, _ENDPOINT):
         return (
-            f"{which}; but {_LEDGER} is not one: due tasks would leave a real ledger without being deleted. "
-            f"Use the endpoint and the ledger that `local serve` prints, or no ledger: -e {_LEDGER}="
+            f"{_LEDGER} is set and {_ENDPOINT} is not: invoke's own stand-in does not know that ledger's tasks, which "
+            f"would leave it without being deleted. Set {_ENDPOINT}, too (`local serve` prints both), or no ledger: "
+            f"-e {_LEDGER}="
+        )
+    live_is_local, ledger_is_local = _is_local(settings.live_endpoint), _is_local(settings.ledger.endpoint)
+    if live_is_local and not ledger_is_local:
+        return (
+            f"{_ENDPOINT} is a stand-in and {_LEDGER} is not: due tasks would leave a real ledger without being "
+            f"deleted. Use the ledger that `local serve` prints, or none: -e {_LEDGER}="
         )
     if ledger_is_local and not live_is_local:
         return (

@@ -19,12 +19,14 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from handler.cos_bucket import Bucket
-from handler.cos_ledger import LATEST, CosLedger, fields_of, keys_of, pointer_of
-from handler.credentials import VARIABLES
-from handler.http_session import HttpSession
-from handler.ledger import Entry, LedgerError, LedgerRefused, LedgerUnavailable, Pointer
-from handler.settings import Place, Settings, SettingsError
+from handler.adapters.cos_admin import CosLedgerAdmin
+from handler.adapters.cos_bucket import Bucket
+from handler.adapters.http_session import HttpSession
+from handler.adapters.records import fields_of
+from handler.core.entry import NEVER, Delete, next_step
+from handler.core.ports import IndexKey, LedgerAdmin, LedgerError, LedgerRefused, LedgerUnavailable, Stored
+from handler.masking import VARIABLES
+from handler.settings import CosLocation, Settings, SettingsError
 
 HANDS = 16
 PAGE = 1_000
@@ -49,9 +51,9 @@ def run(command: Callable[..., int], **options: Any) -> int:
         return 1
 
 
-def opened(place: Place) -> CosLedger:
+def opened(place: CosLocation) -> LedgerAdmin:
     """The ledger at ``place``, as the tools use it."""
-    return CosLedger(_Bucket(place, HttpSession(), 10.0, time.sleep, random.random), random.random)
+    return CosLedgerAdmin(_Bucket(place, HttpSession(), 10.0, time.sleep, random.random), random.random)
 
 
 class _Bucket(Bucket):
@@ -65,7 +67,7 @@ class _Bucket(Bucket):
             raise LedgerRefused(str(error)) from None
 
 
-def _place() -> Place:
+def _place() -> CosLocation:
     place = Settings.for_tools(os.environ).ledger
     if place is None:
         raise UsageError("REAPER_LEDGER is not set: export it, or start `python -m local serve` for one to try")
@@ -95,27 +97,27 @@ class Problems:
 # -- looking -----------------------------------------------------------------------------------
 
 
-def status(ledger: CosLedger, *, as_json: bool) -> int:
+def status(ledger: LedgerAdmin, *, as_json: bool) -> int:
     """Counts, from listings: of the entries, only those that no index key leads to are read."""
     problems = Problems()
-    tasks = {key for key, _ in ledger.bucket.keys("tasks/")}
-    pointers = [(pointer, ledger.truth_of(pointer)) for pointer in _pointers(ledger, LATEST, problems)]
-    live = [pointer.due_at for pointer, key in pointers if key in tasks]
+    tasks = set(ledger.records())
+    index = [(key.due_at, ledger.record_of(key)) for key in _index_keys(ledger, NEVER, problems)]
+    live = [due_at for due_at, record in index if record in tasks]
     this_minute = time.time() // 60 * 60
     overdue = [due_at for due_at in live if due_at <= this_minute]
     later = [due_at for due_at in live if due_at > this_minute]
-    unpointed = _without_pointer(ledger, sorted(tasks - {key for _, key in pointers}), problems)
-    dead = [key for key, _ in ledger.bucket.keys("dead/")]
+    unindexed = _without_index_key(ledger, sorted(tasks - {record for _, record in index}), problems)
+    of_message = [ledger.is_of_message(letter) for letter in ledger.letters()]
     counts = {
         "tasks": len(tasks),
         "due_now": len(overdue),
         "oldest_due": _readable(overdue[0]) if overdue else None,
         "next_due": _readable(later[0]) if later else None,
-        "no_due_time": unpointed["no_due_time"],
-        "unindexed": unpointed["unindexed"],  # which no sweep finds
-        "dead_tasks": sum("/message-" not in key for key in dead),
-        "dead_messages": sum("/message-" in key for key in dead),
-        "old_pointers": len(pointers) - len(live),  # which sweeps tidy up
+        "no_due_time": unindexed["no_due_time"],
+        "unindexed": unindexed["unindexed"],  # which no sweep finds
+        "dead_tasks": len(of_message) - sum(of_message),
+        "dead_messages": sum(of_message),
+        "old_pointers": len(index) - len(live),  # which sweeps tidy up
     }
     if as_json:
         print(json.dumps(counts))
@@ -129,61 +131,61 @@ def status(ledger: CosLedger, *, as_json: bool) -> int:
     return problems.status
 
 
-def _without_pointer(ledger: CosLedger, keys: list[str], problems: Problems) -> Counter[str]:
-    """How many of the entries at ``keys`` have no due time, and how many have one but no index key.
+def _without_index_key(ledger: LedgerAdmin, records: list[str], problems: Problems) -> Counter[str]:
+    """How many of the entries in ``records`` have no due time, and how many have one but no index key.
 
     An entry may have been changed between two listings: so the key that it names now is asked for.
     """
 
-    def kind(key: str) -> str | None:
-        entry = ledger.entry_at(key)
-        if entry is None:
+    def kind(record: str) -> str | None:
+        stored = ledger.read(record)
+        if stored is None:
             return None
-        if entry.due_at is None:
+        if stored.entry.due_at == NEVER:
             return "no_due_time"
-        return "unindexed" if not entry.pointer or ledger.bucket.get(entry.pointer) is None else "indexed"
+        return "indexed" if ledger.is_indexed(stored) else "unindexed"
 
-    return Counter(found for _, found in read_all(keys, kind, problems))
+    return Counter(found for _, found in read_all(records, kind, problems))
 
 
-def _pointers(ledger: CosLedger, until: float, problems: Problems) -> Iterator[Pointer]:
+def _index_keys(ledger: LedgerAdmin, until: float, problems: Problems) -> Iterator[IndexKey]:
     """The index keys of what is due by ``until``, in order; what else lies among them is reported."""
-    for key, written_at in ledger.bucket.keys("due/"):
-        pointer = pointer_of(key, written_at)
-        if pointer is None:
+    for key in ledger.index_keys():
+        if isinstance(key, str):
             problems.report(key, "is no index key")
-        elif pointer.due_at > until:
+        elif key.due_at > until:
             return
         else:
-            yield pointer
+            yield key
 
 
-def show(ledger: CosLedger, *, stream_name: str, task_id: int | None) -> int:
+def show(ledger: LedgerAdmin, *, stream_name: str, task_id: int | None) -> int:
     """What is known of one stream's tasks, or of one task, as JSON."""
     problems = Problems()
     try:
-        prefix = keys_of(stream_name)
+        records = ledger.records(stream_name)
     except UnicodeEncodeError:
         raise UsageError("the name of the stream is not UTF-8") from None
-    keys = [key for key, _ in ledger.bucket.keys(prefix) if task_id is None or key == f"{prefix}{task_id}.json"]
-    found = [entry for _, entry in read_all(keys, ledger.entry_at, problems)]
+    wanted = [record for record in records if task_id in (None, ledger.task_id_of(record))]
+    found = [stored for _, stored in read_all(wanted, ledger.read, problems)]
     if found:
-        print(json.dumps([_shown(entry) for entry in found], indent=2, ensure_ascii=False))
+        print(json.dumps([_shown(stored) for stored in found], indent=2, ensure_ascii=False))
     elif not problems.status:
         raise UsageError(f"the ledger knows no such task of {stream_name} (given up? see `ledger dead`)")
     return problems.status
 
 
-def due(ledger: CosLedger, *, as_json: bool) -> int:
+def due(ledger: LedgerAdmin, *, as_json: bool) -> int:
     """What is due now, the oldest first; of what is stored, only that is read."""
     now, problems = time.time(), Problems()
-    keys = dict.fromkeys(ledger.truth_of(pointer) for pointer in _pointers(ledger, now, problems))
-    found = [entry for _, entry in read_all(list(keys), ledger.entry_at, problems) if entry.is_due(now)]
-    for entry in sorted(found, key=lambda entry: entry.due_at or 0.0):
+    records = dict.fromkeys(ledger.record_of(key) for key in _index_keys(ledger, now, problems))
+    found = [stored for _, stored in read_all(list(records), ledger.read, problems) if stored.entry.due_at <= now]
+    for stored in sorted(found, key=lambda stored: stored.entry.due_at):
+        entry = stored.entry
         if as_json:
-            print(json.dumps(_shown(entry), ensure_ascii=False))
+            print(json.dumps(_shown(stored), ensure_ascii=False))
         else:
-            kind = "a look" if entry.needs_look(now) else "due"
+            kind = "due" if isinstance(next_step(entry, now), Delete) else "a look"
             out.print(f"{instant(entry.due_at)}  {escape(entry.task.stream_name)} {entry.task.task_id}  [dim]{kind}[/]")
     if not found:
         err.print("[dim]nothing is due[/]")
@@ -193,18 +195,17 @@ def due(ledger: CosLedger, *, as_json: bool) -> int:
 # -- doing -------------------------------------------------------------------------------------
 
 
-def reindex(ledger: CosLedger, *, dry_run: bool) -> int:
+def reindex(ledger: LedgerAdmin, *, dry_run: bool) -> int:
     """Rebuilds the pointers from the truth: every task with a due time has one again."""
     problems = Problems()
-    pointers = {pointer.key for pointer in _pointers(ledger, LATEST, problems)}
+    index = {key.ref for key in _index_keys(ledger, NEVER, problems)}
     mended = 0
-    for key, entry in entries(ledger, problems):
-        if entry.due_at is None or entry.pointer in pointers:
+    for key, stored in entries(ledger, problems):
+        if stored.entry.due_at == NEVER or stored.ref in index:
             continue
         try:
             if not dry_run:
-                # Where the truth names a pointer, it is not touched: somebody may be changing it.
-                ledger.point(entry) if entry.pointer else ledger.write(entry)
+                ledger.index(stored)
         except LedgerRefused as error:
             problems.report(key, error)
         else:
@@ -216,9 +217,9 @@ def reindex(ledger: CosLedger, *, dry_run: bool) -> int:
 # -- shared ------------------------------------------------------------------------------------
 
 
-def entries(ledger: CosLedger, problems: Problems) -> Iterator[tuple[str, Entry]]:
+def entries(ledger: LedgerAdmin, problems: Problems) -> Iterator[tuple[str, Stored]]:
     """Every task of the ledger, and its key; what cannot be read is reported, and left out."""
-    yield from read_all([key for key, _ in ledger.bucket.keys("tasks/")], ledger.entry_at, problems)
+    yield from read_all(ledger.records(), ledger.read, problems)
 
 
 def read_all(keys: list[str], read: Callable[[str], Found | None], problems: Problems) -> Iterator[tuple[str, Found]]:
@@ -245,9 +246,9 @@ def read_all(keys: list[str], read: Callable[[str], Found | None], problems: Pro
                     yield key, found
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _shown(stored: Stored) -> dict[str, Any]:
     """An entry for people and programs: times as instants, the id as text, which every reader can hold."""
-    fields = fields_of(entry)
+    entry, fields = stored.entry, fields_of(*stored)
     times = {name: instant(at) for name, at in fields.items() if name.endswith(("_at", "_before"))}
     failures = [
         {**failure, "first_at": instant(failure["first_at"]), "last_at": instant(failure["last_at"])}
@@ -259,7 +260,9 @@ def _shown(entry: Entry) -> dict[str, Any]:
 
 def instant(at: float | None) -> str | None:
     """A moment as people and ``import`` read it."""
-    return None if at is None else datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        None if at is None or at == NEVER else datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    )
 
 
 def _readable(minute: float) -> str:

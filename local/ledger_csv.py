@@ -18,10 +18,12 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from handler import messages
-from handler.cos_ledger import CosLedger
-from handler.ledger import Entry, LedgerRefused
-from handler.model import RecordTask, Rejection, shown
+from handler.core.entry import DEFAULT_APP, NEVER, Entry
+from handler.core.events import Event, RetentionExpiry, TaskCreated
+from handler.core.model import RecordTask, Rejection
+from handler.core.ports import LedgerAdmin, LedgerRefused, Stored
+from handler.intake import messages
+from handler.masking import describe
 from local.ledger import HANDS, Problems, UsageError, entries, err, instant, out, would
 
 PAGE = 500
@@ -31,7 +33,6 @@ NEEDED = (*TASK, "due")
 NAMES = ("domain_name", "app_name")
 TIMES = ("due", "look", "start_time")
 COLUMNS = (*NEEDED, "start_time", *NAMES, "look")
-DEFAULT_APP = "live"  # the API's, for a task that names none
 
 # What becomes of a row: one of these.
 IMPORTED, KNOWN, BAD = "imported", "known", "bad"
@@ -41,13 +42,13 @@ EARLIER_KEPT, NEVER_DUE = "earlier time kept", "will never be due"
 # -- export ------------------------------------------------------------------------------------
 
 
-def export(ledger: CosLedger) -> int:
+def export(ledger: LedgerAdmin) -> int:
     """Every task, in the form that ``import_csv`` reads. ``due``: what was asserted; ``look``: what a hint asks for."""
     problems = Problems()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for _, entry in entries(ledger, problems):
-        asserted, look = (instant(_second_after(at)) or "" for at in (entry.asserted_at, entry.look_at))
+    for _, (entry, _) in entries(ledger, problems):
+        asserted, look = (instant(_second_after(at)) or "" for at in (entry.delete_at, entry.check_at))
         started = instant(entry.started_at) or ""
         app = entry.app_name or (DEFAULT_APP if look and entry.domain_name else "")  # a look is imported with both only
         writer.writerow((*entry.task, asserted, started, entry.domain_name or "", app, look))
@@ -89,7 +90,7 @@ class Done(NamedTuple):
     remarks: tuple[tuple[str, str], ...] = ()
 
 
-def import_csv(ledger: CosLedger, *, path: Path, dry_run: bool) -> int:
+def import_csv(ledger: LedgerAdmin, *, path: Path, dry_run: bool) -> int:
     """Remembers every row of a CSV file; run again after an interruption, it does only what is left."""
     text = _text(path)
     rows = _rows(text)
@@ -137,7 +138,7 @@ def _sum(counts: Counter[str], dry_run: bool) -> str:
 
 
 def _import(
-    ledger: CosLedger, columns: list[str], rows: Iterator[Row], dry_run: bool, pool: ThreadPoolExecutor
+    ledger: LedgerAdmin, columns: list[str], rows: Iterator[Row], dry_run: bool, pool: ThreadPoolExecutor
 ) -> Iterator[Done]:
     """What became of each row. A page at a time: so the next rows wait for those before them."""
     planned: dict[RecordTask, Entry] = {}  # what a dry run would have written, in place of the ledger
@@ -154,22 +155,23 @@ def _import(
 
 
 def _import_task(
-    ledger: CosLedger, planned: dict[RecordTask, Entry] | None, rows: Iterable[tuple[Row, Said]]
+    ledger: LedgerAdmin, planned: dict[RecordTask, Entry] | None, rows: Iterable[tuple[Row, Said]]
 ) -> list[Done]:
     """Imports the rows of one task; into ``planned``, if that is given."""
     found = []
     for row, said in rows:
         try:
-            before = (planned or {}).get(said.task) or ledger.read(said.task)
+            stored = _planned_or_stored(ledger, planned, said.task)
+            before = stored.entry if stored else None
             wanted = _wanted(before, said)
             if wanted == before:
                 outcome = KNOWN
             else:
                 outcome = IMPORTED
                 if planned is None:
-                    ledger.write(wanted)
+                    ledger.save(wanted, stored)
                 else:
-                    planned[said.task] = wanted._replace(because=None)  # a file may hold very many
+                    planned[said.task] = wanted._replace(cause=None)  # a file may hold very many
         except LedgerRefused as error:
             found.append(Done(row, BAD, ((BAD, str(error)),)))
         else:
@@ -177,9 +179,16 @@ def _import_task(
     return found
 
 
+def _planned_or_stored(ledger: LedgerAdmin, planned: dict[RecordTask, Entry] | None, task: RecordTask) -> Stored | None:
+    """What is known of ``task``: by the ledger, or to a dry run that has not written it there."""
+    if planned and task in planned:
+        return Stored(planned[task], None)
+    return ledger.load(task)
+
+
 def _wanted(before: Entry | None, said: Said) -> Entry:
     """What is to be known of the task: ``before``, and what the row says."""
-    entry = before or Entry(said.task, said.domain_name, said.app_name, known_since=time.time())
+    entry = before or Entry(said.task, said.domain_name, said.app_name, created_at=time.time())
     # An export has whole seconds: what it says of the start may be a little early, never to be taken for news.
     start = said.start_time
     news = start is not None and (entry.started_at is None or not 0 <= entry.started_at - start < 1)
@@ -198,10 +207,10 @@ def _wanted(before: Entry | None, said: Said) -> Entry:
 
 def _remarks(before: Entry | None, wanted: Entry, said: Said) -> tuple[tuple[str, str], ...]:
     name = f"{said.task.stream_name} {said.task.task_id}"
-    known_at = _second_after(before.asserted_at) if before else None
+    known_at = _second_after(before.delete_at) if before else None
     if said.due is not None and known_at is not None and said.due > known_at:
         return ((EARLIER_KEPT, f"{name}: {EARLIER_KEPT}: {instant(known_at)}"),)
-    if wanted.due_at is None:
+    if wanted.due_at == NEVER:
         return ((NEVER_DUE, f"{name}: {NEVER_DUE}: neither due nor look says when"),)
     return ()
 
@@ -259,7 +268,7 @@ def _columns(path: Path, first: Row | None) -> list[str]:
     if padded := [name for name in header if name not in COLUMNS and name.strip() in COLUMNS]:
         raise UsageError(f"{must}; {padded[0]!r} has blanks around it: take them away")
     if not set(header) & set(COLUMNS):
-        raise UsageError(f"{must}; {shown(','.join(header))} names none of them: is the header missing?")
+        raise UsageError(f"{must}; {describe(','.join(header))} names none of them: is the header missing?")
     if missing := [name for name in NEEDED if name not in header]:
         raise UsageError(f"{must}; missing: {', '.join(missing)}")
     if unknown := [name for name in header if name not in COLUMNS]:
@@ -295,7 +304,7 @@ def _said(columns: list[str], row: Row, now: float) -> Said | str:
     mistakes += [f"{name}: {time}" for name, time in times.items() if isinstance(time, str)]
     if "look" in given and any(name not in given for name in NAMES):
         mistakes.append("look: needs both domain_name and app_name: without them no check can be made")
-    if mistakes or not isinstance(about, messages.TaskCreated):
+    if mistakes or not isinstance(about, TaskCreated):
         return "; ".join(mistakes)
     valid = {name: time for name, time in times.items() if isinstance(time, float)}
     due, look, start = map(valid.get, TIMES)
@@ -307,11 +316,11 @@ def _said(columns: list[str], row: Row, now: float) -> Said | str:
 def _time(cell: str, now: float) -> float | str:
     """A time as unix seconds, or what is wrong with it."""
     found = _message(now, type="retention-expiry", stream_name="-", task_id=1, expires_at=cell)
-    if isinstance(found, messages.RetentionExpiry) and found.expires_at is not None:
+    if isinstance(found, RetentionExpiry) and found.expires_at is not None:
         return found.expires_at
     return found.detail.removeprefix("expires_at: ") if isinstance(found, Rejection) else "is no time"
 
 
-def _message(now: float, **fields: object) -> messages.Event | Rejection:
+def _message(now: float, **fields: object) -> Event | Rejection:
     [found] = messages.read(fields, now)
     return found

@@ -27,12 +27,13 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 
-from handler.cos_bucket import Bucket
-from handler.credentials import VARIABLES, NoCredentials, RoleCredentials, without_secrets
-from handler.error_codes import UNREADABLE_ANSWER, classify
-from handler.http_session import HttpSession
-from handler.ledger import LedgerError
-from handler.live import API_VERSION
+from handler.adapters.cos_bucket import Bucket
+from handler.adapters.credentials import NoCredentialsError, RoleCredentials
+from handler.adapters.http_session import HttpSession
+from handler.adapters.live_api import API_VERSION
+from handler.adapters.live_errors import UNREADABLE_ANSWER, classify
+from handler.core.ports import LedgerError
+from handler.masking import VARIABLES, without_secrets
 from handler.settings import Settings, SettingsError
 
 OK = "ok"
@@ -157,7 +158,7 @@ class Probe:
     def _ledger(self) -> None:
         place = self._settings.ledger
         finding = Finding(
-            "writing, reading, listing and deleting below the ledger's prefix", OK, "handler/cos_bucket.py"
+            "writing, reading, listing and deleting below the ledger's prefix", OK, "handler/adapters/cos_bucket.py"
         )
         self.findings.append(finding)
         if place is None:
@@ -176,10 +177,10 @@ class Probe:
         finding.message = "" if seen[1] else "the listing did not show it yet: listings lag, as is reckoned with"
 
 
-_ERRORS = "handler/error_codes.py (gone)"
+_ERRORS = "handler/adapters/live_errors.py (gone)"
 _STAND_IN = "local/live_api.py, LiveState.delete"
-_PLANNER = "handler/planner.py: a stream-end is acted on at once"
-_LOOK = "handler/live.py, is_live"
+_PLANNER = "handler/core/plan.py: a stream-end is acted on at once"
+_LOOK = "handler/adapters/live_api.py, send"
 
 
 def _china(moment: datetime) -> str:
@@ -193,7 +194,7 @@ def probe(domain: str, app: str, report: Path, yes: bool) -> int:
         RoleCredentials().get_credential_info()
     except SettingsError as error:
         return _problem(str(error))
-    except NoCredentials:
+    except NoCredentialsError:
         return _problem(f"{VARIABLES[0]} and {VARIABLES[1]} are not both set: export credentials of your account")
     out.print(
         f"This creates two recording tasks under a name of their own, on {escape(domain)}/{escape(app)} at "

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from handler import messages, triggers
-from handler.model import RecordTask, Rejection
+from handler.core.events import Event
+from handler.core.model import RecordTask, Rejection
+from handler.core.plan import task_of
+from handler.intake import messages, triggers
 from local.live_api import LiveState, Stream
 
 FOLDER = Path(__file__).resolve().parent.parent / "events"
@@ -35,15 +37,15 @@ def all_samples() -> list[Sample]:
     return [Sample(path.name, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
 
 
-def events_of(event: object, now: float) -> list[messages.Event | Rejection]:
+def events_of(event: object, now: float) -> list[Event | Rejection]:
     """The messages inside ``event``, read as the handler reads them."""
     return [found for message in triggers.read(event).messages for found in messages.read(message.body, now)]
 
 
 def tasks_named(event: object, now: float) -> list[RecordTask]:
     """The tasks that ``event`` names, each once."""
-    subjects = [messages.subject(found) for found in events_of(event, now) if not isinstance(found, Rejection)]
-    return list(dict.fromkeys(RecordTask(name, task) for name, task in subjects if name and task))
+    tasks = [task_of(found) for found in events_of(event, now)]
+    return list(dict.fromkeys(task for task in tasks if task))
 
 
 def in_one_line(event: object, now: float) -> str:
@@ -53,7 +55,7 @@ def in_one_line(event: object, now: float) -> str:
         for found in events_of(event, now)
     )
     listed = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
-    return f"{triggers.read(event).source}: {listed}"
+    return f"{triggers.read(event).source.value}: {listed}"
 
 
 def record(state: LiveState, tasks: list[RecordTask]) -> None:

@@ -1,12 +1,13 @@
-"""The event contract as JSON Schema, generated from the models of ``handler.messages``."""
+"""The event contract as JSON Schema, generated from the models of ``handler.intake.messages``."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from handler.fields import ALL, API_TIME_SCHEMA
-from handler.messages import ALIASES, TYPES, Interruption, OtherCallback, StreamEnd, TaskCreated
+from handler.core.events import TYPES, Interruption, OtherCallback, StreamEnd, TaskCreated
+from handler.core.fields import ALL, API_TIME_SCHEMA
+from handler.intake.messages import ALIASES
 from local.samples import SCHEMA
 
 TITLE = "live-record-reaper: a message"
