@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from handler.cos_bucket import Bucket
-from handler.http_session import LARGE_BYTES, HttpSession
-from handler.ledger import LedgerError, LedgerRefused, LedgerUnavailable
-from handler.settings import Place, Settings
+from handler.adapters.cos_bucket import Bucket
+from handler.adapters.http_session import LARGE_BYTES, HttpSession
+from handler.core.ports import LedgerError, LedgerRefused, LedgerUnavailable
+from handler.settings import CosLocation, Settings
 from local.cos import BUCKET, REGION, CosFault, CosStandIn
 from local.live_api import LiveStandIn
 from tests.flood import Flood
@@ -29,7 +29,7 @@ def cos(api: LiveStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[CosStandI
         yield stand_in
 
 
-def place_of(ledger: str) -> Place:
+def place_of(ledger: str) -> CosLocation:
     place = Settings.read({"REAPER_LEDGER": ledger, "REAPER_DRY_RUN": "true"}).ledger
     assert place
     return place

@@ -122,12 +122,14 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
 
 @pytest.mark.parametrize("endpoint", [[], ["REAPER_LIVE_ENDPOINT="], ["REAPER_LIVE_ENDPOINT= "]])
-@pytest.mark.parametrize("ledger", [REAL_LEDGER, ELSEWHERE])
-def test_invoke_does_not_pair_its_own_stand_in_with_a_real_ledger(
+@pytest.mark.parametrize("ledger", [REAL_LEDGER, ELSEWHERE, ""], ids=["real", "elsewhere", "a stand-in's"])
+def test_invoke_does_not_pair_its_own_stand_in_with_any_ledger(
     refused: Callable[..., None], endpoint: list[str], ledger: str
 ) -> None:
     """It knows none of the tasks that the ledger holds: each would be taken for gone, and forgotten."""
-    refused(*endpoint, f"REAPER_LEDGER={ledger}")
+    with CosStandIn() as cos:
+        refused(*endpoint, f"REAPER_LEDGER={ledger or cos.ledger}")
+        assert cos.requests == []
 
 
 @pytest.mark.parametrize("ledger", [REAL_LEDGER, ELSEWHERE])

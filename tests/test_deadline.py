@@ -9,10 +9,11 @@ import time
 
 import pytest
 
+from handler.adapters.live_api import LiveApi
 from handler.app import RedeliveryNeeded, build
-from handler.live import LiveApi
-from handler.model import RecordTask
-from handler.reaper import Deadline
+from handler.core.entry import Delete
+from handler.core.model import RecordTask
+from handler.runtime.deadline import Deadline
 from handler.settings import Settings
 from local.cos import CosFault, CosStandIn
 from local.live_api import Fault, LiveStandIn
@@ -117,17 +118,19 @@ def test_a_mistake_of_ours_loses_no_task(api: LiveStandIn) -> None:
     assert isinstance(done.raised, RedeliveryNeeded)
     frames = done.tasks[0]["traceback"].split(" < ")
     assert re.fullmatch(r"tests/test_deadline\.py:\d+ in broken", frames[0])
-    assert re.fullmatch(r"handler/reaper\.py:\d+ in _result", frames[1])
+    assert re.fullmatch(r"handler/runtime/driving\.py:\d+ in _sleep", frames[1])
     assert 2 < len(frames) <= 5
 
 
 def test_a_mistake_outside_of_any_task_says_where_it_was(api: LiveStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    for broken in ("planner.lines", "planner.read", "triggers.read"):
+    for broken in ("application.lines", "intake.reading.read", "intake.triggers.read"):
         with monkeypatch.context() as patch:
             patch.setattr(f"handler.{broken}", None)
             done = run(stream_end())
         assert isinstance(done.raised, RedeliveryNeeded)
-        assert re.search(r"internal error: TypeError: .* \(at handler/app\.py:\d+ in \w+( < |\))", str(done.raised))
+        assert re.search(
+            r"internal error: TypeError: .* \(at handler/app(lication)?\.py:\d+ in \w+( < |\))", str(done.raised)
+        )
         assert "\n" not in str(done.raised)
 
 
@@ -200,7 +203,7 @@ def test_what_is_no_timeout_does_not_name_the_limit(api: LiveStandIn, fault: Fau
 def test_a_request_with_all_the_time_that_it_may_have_does_not_name_the_limit(api: LiveStandIn) -> None:
     api.misbehave(Fault(delay=1), times=9)
     client = LiveApi(Settings.read(os.environ).live_endpoint, 0.3, Deadline.after(0.0, 40.0).limit).client()
-    detail = client.delete(RecordTask(STREAM, TASK)).detail
+    detail = client.send(Delete(RecordTask(STREAM, TASK))).detail
     assert detail
     assert "timed out" in detail
     assert "limit" not in detail

@@ -146,8 +146,8 @@ def test_a_package_that_is_missing_old_or_damaged_is_told(tmp_path: Path, monkey
     monkeypatch.setattr(check_deploy, "ZIP", archive)
     monkeypatch.setattr(check_deploy, "ROOT", tmp_path)
     monkeypatch.setattr(package, "ROOT", tmp_path)
-    for name in ("handler/pacer.py", "index.py", "requirements.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("handler/runtime/rate_limiter.py", "index.py", "requirements.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("old")
 
     def said() -> list[str]:
@@ -164,7 +164,7 @@ def test_a_package_that_is_missing_old_or_damaged_is_told(tmp_path: Path, monkey
     (build / "more.py").write_text("")
     assert said() == ["build/ is not what was packaged: more.py: make package"]
     (build / "more.py").unlink()
-    for name in ("handler/pacer.py", "requirements.txt"):
+    for name in ("handler/runtime/rate_limiter.py", "requirements.txt"):
         (tmp_path / name).write_text("new")
         assert said() == [f"build/ is older than {name}: make package"]
         (tmp_path / name).write_text("old")

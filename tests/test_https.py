@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from handler import http_session
+from handler.adapters import http_session
+from handler.app import build
 from local.live_api import Fault, LiveStandIn
 from tests.support import STREAM, TASK, ckafka, handler_without_waiting, run, stream_end
 
@@ -114,7 +115,8 @@ def test_certificates_are_loaded_once_for_all_connections(
         for task_id in range(1, 17):
             api.state.add(STREAM, task_id)
         api.misbehave(Fault(delay=0.1), times=99)
-        done = run(ckafka(*(stream_end(task_id=task_id) for task_id in range(1, 17))))
+        handler = build()  # keeps its connections
+        done = run(ckafka(*(stream_end(task_id=task_id) for task_id in range(1, 17))), None, handler)
         assert done.invocation["deleted"] == 16
         assert len(api.connections) > 4
     assert loaded == [str(certificate)]

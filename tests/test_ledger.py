@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from handler.adapters.cos_ledger import CosLedger
 from handler.app import Handler, RedeliveryNeeded, build
-from handler.cos_ledger import CosLedger
-from handler.ledger import Entry
-from handler.model import RecordTask
+from handler.core.entry import Entry
+from handler.core.model import RecordTask
 from local.cos import CosFault, CosStandIn
 from local.live_api import Fault, LiveStandIn, Stream
 from tests.support import STREAM, TASK, FakeClock, Run, ckafka, push_callback, retention_expiry, run, stream_end, timer
@@ -385,7 +385,7 @@ def test_a_sweep_costs_by_what_is_due_not_by_what_is_stored(
             bucket.reset()
             for task_id in range(1, stored + 1):
                 at = clock.now if task_id <= due else clock.now + DAY
-                filler.write(Entry(RecordTask(f"room-{task_id}", task_id), asserted_at=at))
+                filler.save(Entry(RecordTask(f"room-{task_id}", task_id), delete_at=at), None)
             done = run(SWEEP, {"time_limit_in_ms": 300_000}, build(clock=clock, sleep=lambda _: None))
             assert done.invocation["already_gone"] == done.invocation["lines"] == due
             requests[stored] = len(bucket.requests)

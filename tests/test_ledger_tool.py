@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from handler.cos_ledger import CosLedger, fields_of, keys_of
-from handler.ledger import Entry, LedgerUnavailable
-from handler.model import RecordTask
+from handler.adapters.cos_keys import records_of
+from handler.adapters.records import fields_of
+from handler.core.entry import Entry
+from handler.core.model import RecordTask
+from handler.core.ports import LedgerAdmin, LedgerUnavailable
 from handler.settings import Settings
 from local import dead_letters, ledger, ledger_csv
 from local.cos import CosFault
@@ -236,7 +239,7 @@ def test_without_a_ledger_the_tool_says_what_to_set(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def store(world: World, monkeypatch: pytest.MonkeyPatch) -> CosLedger:
+def store(world: World, monkeypatch: pytest.MonkeyPatch) -> LedgerAdmin:
     monkeypatch.setattr("time.time", world.clock)
     place = Settings.read({"REAPER_LEDGER": world.cos.ledger, "REAPER_DRY_RUN": "true"}).ledger
     assert place
@@ -245,9 +248,10 @@ def store(world: World, monkeypatch: pytest.MonkeyPatch) -> CosLedger:
 
 def letter(world: World, *, day: int = 22, died_at: float = 0.0, **entry: object) -> str:
     """Puts the dead letter of one task, under a key as older versions write it; returns the key."""
-    of_task = Entry(RecordTask(STREAM, TASK), because={"message_id": "m"}, known_since=world.clock.now - DAY)
-    fields = fields_of(of_task._replace(**{"asserted_at": world.clock.now - HOUR, **entry}))  # type: ignore[arg-type]
-    key = f"dead/202611{day}/{keys_of(STREAM).split('/')[1]}-{TASK}.json"
+    of_task = Entry(RecordTask(STREAM, TASK), cause={"message_id": "m"}, created_at=world.clock.now - DAY)
+    given: dict[str, Any] = {"delete_at": world.clock.now - HOUR, **entry}
+    fields = fields_of(of_task._replace(**given), None)
+    key = f"dead/202611{day}/{records_of(STREAM).split('/')[1]}-{TASK}.json"
     errors = [{"code": "InvalidParameter", "detail": "-", "times": 1, "first_at": 1.0, "last_at": 1.0}]
     body = {
         "stream_name": STREAM, "task_id": str(TASK), "reason": "invalid", "detail": None, "message": None,
@@ -273,7 +277,7 @@ def at_request(world: World, method: str, number: int, happens: Callable[[], obj
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("command", ["requeue", "drop"])
 def test_a_letter_that_takes_the_place_of_the_one_that_was_read_stays(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str], command: str, named: bool
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str], command: str, named: bool
 ) -> None:
     """A sweep tries what was just requeued, and gives up again: older versions write that under the same key."""
     key = letter(world)
@@ -286,7 +290,7 @@ def test_a_letter_that_takes_the_place_of_the_one_that_was_read_stays(
 
 
 def test_what_was_requeued_while_a_new_letter_came_is_registered_all_the_same(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = letter(world)
     at_request(world, "PUT", 2, lambda: world.cos.put(key, b"{}"))
@@ -299,7 +303,7 @@ def test_what_was_requeued_while_a_new_letter_came_is_registered_all_the_same(
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_letter_that_was_dropped_meanwhile_is_not_requeued(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str], dry_run: bool
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str], dry_run: bool
 ) -> None:
     """Whoever dropped it does not want its task to be deleted any more."""
     for request in (2, 3, 4):  # before it is read, before the task is read, before it is compared
@@ -311,7 +315,7 @@ def test_a_letter_that_was_dropped_meanwhile_is_not_requeued(
 
 
 def test_a_letter_that_is_named_twice_is_requeued_once(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = letter(world)
     for dry_run in (True, False):
@@ -323,7 +327,7 @@ def test_a_letter_that_is_named_twice_is_requeued_once(
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("newest", [20, 24])
 def test_of_two_letters_of_one_task_the_newest_is_requeued_and_the_other_stays(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str], newest: int, dry_run: bool
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str], newest: int, dry_run: bool
 ) -> None:
     """It says so in a dry run, too."""
     old = letter(world, day=22, domain_name="old")
@@ -339,18 +343,18 @@ def test_of_two_letters_of_one_task_the_newest_is_requeued_and_the_other_stays(
 
 @pytest.mark.parametrize("asserted", [None, 30 * DAY])
 def test_a_hint_without_a_domain_cannot_be_requeued(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str], asserted: float | None
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str], asserted: float | None
 ) -> None:
     """Nothing could be looked at, and nobody said that it may go."""
     at = None if asserted is None else world.clock.now + asserted
-    key = letter(world, asserted_at=at, look_at=world.clock.now - 5)
+    key = letter(world, delete_at=at, check_at=world.clock.now - 5)
     for dry_run in (True, False):
         assert dead_letters.requeue(store, keys=[key], everything=False, dry_run=dry_run) == 1
         assert "send a stream-end" in capsys.readouterr().err
     assert world.cos.keys() == [key]
 
 
-def test_an_assertion_is_requeued_without_a_domain(world: World, store: CosLedger) -> None:
+def test_an_assertion_is_requeued_without_a_domain(world: World, store: LedgerAdmin) -> None:
     key = letter(world)
     assert dead_letters.requeue(store, keys=[key], everything=False, dry_run=False) == 0
     assert world.truth()["asserted_at"] == world.clock.now
@@ -389,7 +393,7 @@ def odd_letters(world: World) -> list[str]:
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("command", ["dead", "requeue", "drop"])
 def test_what_is_no_dead_letter_is_reported_by_its_key_and_stops_nothing(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str], command: str, dry_run: bool
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str], command: str, dry_run: bool
 ) -> None:
     odd, key = odd_letters(world), letter(world)
     more = {"as_json": dry_run} if command == "dead" else {"keys": [], "everything": True, "dry_run": dry_run}
@@ -402,7 +406,7 @@ def test_what_is_no_dead_letter_is_reported_by_its_key_and_stops_nothing(
     assert world.cos.keys("dead/") == left
 
 
-def test_what_is_no_dead_letter_is_not_dropped_by_its_name_either(world: World, store: CosLedger) -> None:
+def test_what_is_no_dead_letter_is_not_dropped_by_its_name_either(world: World, store: LedgerAdmin) -> None:
     """Nothing that was not understood is deleted."""
     odd = odd_letters(world)
     assert dead_letters.drop(store, keys=odd, everything=False, dry_run=False) == 1
@@ -418,7 +422,7 @@ def test_a_letter_that_holds_half_a_character_is_shown(world: World, tool: Tool)
 
 def odd_entries(world: World) -> list[str]:
     """Puts objects that are no entries below ``tasks/`` and ``due/``; returns the keys of those below ``tasks/``."""
-    prefix = keys_of(STREAM)
+    prefix = records_of(STREAM)
     good = json.loads(world.cos.body(world.cos.keys("tasks/")[0]))
     bodies = [b"", b"\x00\xff", DEEP, b"[]", json.dumps({**good, "failures": 5}).encode(), json.dumps(good).encode()]
     keys = [f"{prefix}{900 + number}.json" for number in range(len(bodies))]
@@ -434,7 +438,7 @@ def odd_entries(world: World) -> list[str]:
 
 @pytest.mark.parametrize("command", ["show", "due", "export", "reindex"])
 def test_an_entry_that_cannot_be_read_is_reported_by_its_key_and_stops_nothing(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str], command: str
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     world.does(ckafka(world.created(end_time=world.clock.now + HOUR)))
     world.clock.now += DAY
@@ -454,10 +458,10 @@ def test_an_entry_that_cannot_be_read_is_reported_by_its_key_and_stops_nothing(
     "key", ["due/x", "due/[/]", "due/999999999999/{}/1001-0", "due/202611010000/{}/x-0", "due/202611010000/{}/1001-0/y"]
 )
 def test_an_odd_key_among_the_index_keys_is_reported(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str], key: str
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     world.does(ckafka(world.created(end_time=world.clock.now + HOUR)))
-    key = key.format(keys_of(STREAM).split("/")[1])
+    key = key.format(records_of(STREAM).split("/")[1])
     world.cos.put(key, b"")
     assert ledger.status(store, as_json=True) == 1
     written = capsys.readouterr()
@@ -467,7 +471,7 @@ def test_an_odd_key_among_the_index_keys_is_reported(
 
 
 def test_status_tells_a_task_that_no_sweep_finds_from_one_without_a_due_time(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A worker that was abandoned writes the record of a task that was deleted meanwhile."""
     for task_id in (1, 2, 3):
@@ -478,15 +482,15 @@ def test_status_tells_a_task_that_no_sweep_finds_from_one_without_a_due_time(
         world.cos.remove(pointer)
     no_due = json.loads(next(iter(lost.values()))) | {"asserted_at": None, "pointer": None}
     no_due["task"]["task_id"] = 4
-    world.cos.put(f"{keys_of(STREAM)}4.json", json.dumps(no_due).encode())
-    world.cos.put(f"{keys_of(STREAM)}5.json", b"")
+    world.cos.put(f"{records_of(STREAM)}4.json", json.dumps(no_due).encode())
+    world.cos.put(f"{records_of(STREAM)}5.json", b"")
     world.cos.requests.clear()
     assert ledger.status(store, as_json=True) == 1
     written = capsys.readouterr()
     counts = json.loads(written.out)
     assert (counts["tasks"], counts["unindexed"], counts["no_due_time"]) == (5, 2, 1)
     assert "run reindex" in written.err
-    assert f"{keys_of(STREAM)}5.json" in written.err
+    assert f"{records_of(STREAM)}5.json" in written.err
     read = {request.key for request in world.cos.requests if request.key}
     assert f"reaper/{world.cos.keys('tasks/')[2]}" not in read
     ledger.reindex(store, dry_run=False)
@@ -497,7 +501,7 @@ def test_status_tells_a_task_that_no_sweep_finds_from_one_without_a_due_time(
 
 
 def test_a_task_that_was_put_off_while_status_listed_is_not_missed(
-    world: World, store: CosLedger, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its old index key is gone, and its new one comes before the page that is being read: it has one all the same."""
     world.does(ckafka(retention_expiry(expires_at=world.clock.now + DAY)))
@@ -517,7 +521,7 @@ Import = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def imported(
     world: World,
-    store: CosLedger,
+    store: LedgerAdmin,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -640,7 +644,7 @@ def test_a_later_time_is_not_imported_and_said_to_be(world: World, imported: Imp
 
 @pytest.mark.parametrize("more", ["", ".4"])
 def test_an_export_is_no_later_time(
-    world: World, store: CosLedger, imported: Import, more: str, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, imported: Import, more: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It has whole seconds, and is never early."""
     world.does(ckafka(retention_expiry(expires_at=float(f"{int(world.clock.now + DAY)}{more}"))))
@@ -650,31 +654,31 @@ def test_an_export_is_no_later_time(
 
 
 def test_a_hint_of_a_task_without_an_app_is_exported_so_that_it_can_be_imported(
-    world: World, store: CosLedger, imported: Import, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, imported: Import, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It counts as registered under ``live``, and the ledger that has it already keeps it as it is."""
-    entry = Entry(RecordTask(STREAM, TASK), "push.example.com", look_at=world.clock.now + HOUR)
-    store.write(entry)
+    entry = Entry(RecordTask(STREAM, TASK), "push.example.com", check_at=world.clock.now + HOUR)
+    store.save(entry, None)
     ledger_csv.export(store)
     header, row = capsys.readouterr().out.splitlines()
     assert imported(row, header=header)[1:] == ("imported 0 rows; 1 were known already; 0 are bad\n", "")
     assert world.truth()["app_name"] is None
     world.cos.reset()
     assert imported(row, header=header)[0] == 0
-    assert (world.truth()["app_name"], world.truth()["look_at"]) == ("live", entry.look_at)
+    assert (world.truth()["app_name"], world.truth()["look_at"]) == ("live", entry.check_at)
 
 
 def test_an_entry_that_cannot_be_read_is_a_bad_row_and_not_the_end_of_an_import(world: World, imported: Import) -> None:
     imported(f"{STREAM},1,{NOON},,,,", f"{STREAM},2,{NOON},,,,", f"{STREAM},3,{NOON},,,,")
-    world.cos.put(f"{keys_of(STREAM)}1.json", b"{")
-    world.cos.locked.add(f"{keys_of(STREAM)}2.json")
+    world.cos.put(f"{records_of(STREAM)}1.json", b"{")
+    world.cos.locked.add(f"{records_of(STREAM)}2.json")
     status, out, err = imported(*(f"{STREAM},{number},{NOON},,,," for number in (1, 2, 3, 4)))
     assert (status, "imported 1 rows; 1 were known already; 2 are bad" in out) == (1, True)
     assert [line.split(":")[1] for line in err.splitlines()] == ["2", "3"]
 
 
 def test_what_the_bucket_refuses_to_store_is_a_bad_row(
-    world: World, store: CosLedger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "old.csv"
     file.write_text(f"stream_name,task_id,due\nroom,1,{NOON}\n")
@@ -684,7 +688,7 @@ def test_what_the_bucket_refuses_to_store_is_a_bad_row(
 
 
 def test_an_import_that_is_cut_short_says_to_run_it_again(
-    world: World, store: CosLedger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, store: LedgerAdmin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "old.csv"
     file.write_text(f"stream_name,task_id,due\nroom,1,{NOON}\n")

@@ -13,17 +13,18 @@ import pytest
 from tencentcloud.live.v20180801 import errorcodes
 from tencentcloud.live.v20180801.models import DeleteLiveRecordRequest
 
-from handler.error_codes import (
+from handler.adapters.http_session import SMALL_BYTES
+from handler.adapters.live_api import LiveApi
+from handler.adapters.live_errors import (
     HTTP_STATUS_ERROR,
     NETWORK_ERROR,
     NO_CREDENTIALS,
     UNREADABLE_ANSWER,
-    ErrorClass,
     classify,
 )
-from handler.http_session import SMALL_BYTES
-from handler.live import LiveApi
-from handler.model import RecordTask
+from handler.core.entry import Delete
+from handler.core.model import RecordTask
+from handler.core.policy import ErrorClass
 from handler.settings import Endpoint, Settings
 from local.live_api import Fault, LiveStandIn
 from tests.flood import Flood
@@ -77,7 +78,7 @@ def live_api() -> LiveApi:
 def test_our_request_is_the_typed_models(api: LiveStandIn) -> None:
     typed = DeleteLiveRecordRequest()
     typed.StreamName, typed.TaskId = STREAM, 2**63 - 1
-    live_api().client().delete(RecordTask(STREAM, 2**63 - 1))
+    live_api().client().send(Delete(RecordTask(STREAM, 2**63 - 1)))
     assert api.calls[0].action == "DeleteLiveRecord"
     assert api.calls[0].params == typed._serialize()
 
@@ -85,7 +86,7 @@ def test_our_request_is_the_typed_models(api: LiveStandIn) -> None:
 @pytest.mark.parametrize("name", ["room-1", "房间 1", "🎥", "a/b?c=%20&d", "x" * 256])
 def test_any_stream_name_reaches_the_api_unchanged(api: LiveStandIn, name: str) -> None:
     api.state.add(name, TASK)
-    assert live_api().client().delete(RecordTask(name, TASK)).error_class is None
+    assert live_api().client().send(Delete(RecordTask(name, TASK))).error_class is None
 
 
 @pytest.mark.parametrize(
@@ -107,23 +108,23 @@ def test_an_answer_is_ambiguous_unless_it_is_clear_that_nothing_was_done(
 ) -> None:
     api.state.add(STREAM, TASK)
     api.misbehave(fault)
-    assert live_api().client().delete(RecordTask(STREAM, TASK)).ambiguous is ambiguous
+    assert live_api().client().send(Delete(RecordTask(STREAM, TASK))).ambiguous is ambiguous
 
 
 def test_a_refused_connection_is_not_ambiguous(api: LiveStandIn) -> None:
     with LiveStandIn() as closed:
         address = closed.url.removeprefix("http://")
-    answer = LiveApi(Endpoint(scheme="http", address=address), 2.0).client().delete(RecordTask(STREAM, TASK))
+    answer = LiveApi(Endpoint(scheme="http", address=address), 2.0).client().send(Delete(RecordTask(STREAM, TASK)))
     assert (answer.error_class, answer.error_code, answer.ambiguous) == (ErrorClass.TRANSIENT, NETWORK_ERROR, False)
 
 
 def test_each_thread_keeps_one_connection(api: LiveStandIn) -> None:
     live, ports = live_api(), set()
     for task_id in range(1, 6):
-        live.client().delete(RecordTask(STREAM, task_id))
+        live.client().send(Delete(RecordTask(STREAM, task_id)))
         ports.add(frozenset(connection.getpeername()[1] for connection in api.connections))
     assert len(ports) == 1
-    thread = threading.Thread(target=lambda: live.client().delete(RecordTask(STREAM, 9)))
+    thread = threading.Thread(target=lambda: live.client().send(Delete(RecordTask(STREAM, 9))))
     thread.start()
     thread.join()
     assert len(api.calls) == 6
@@ -139,7 +140,7 @@ def test_an_answer_that_is_too_large_is_unreadable_and_is_not_read(api: LiveStan
         client = LiveApi(Endpoint("http", flood.address), 5.0).client()
         tracemalloc.start()
         try:
-            answer = client.delete(RecordTask(STREAM, TASK))
+            answer = client.send(Delete(RecordTask(STREAM, TASK)))
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -155,7 +156,7 @@ def test_an_answer_is_counted_after_decoding(api: LiveStandIn, size: int, coding
     body = json.dumps({"Response": {"RequestId": "r"}}).encode().ljust(size)
     sent = gzip.compress(body) if coding == "gzip" else body
     api.misbehave(Fault(body=sent, headers={"Content-Encoding": coding}))
-    answer = live_api().client().delete(RecordTask(STREAM, TASK))
+    answer = live_api().client().send(Delete(RecordTask(STREAM, TASK)))
     assert (answer.error_code is None) is is_read
 
 
@@ -173,13 +174,13 @@ def test_an_answer_is_counted_after_decoding(api: LiveStandIn, size: int, coding
 )
 def test_a_coding_that_is_broken_or_unknown_is_unreadable(api: LiveStandIn, coding: str, body: bytes) -> None:
     api.misbehave(Fault(body=body, headers={"Content-Encoding": coding}))
-    answer = live_api().client().delete(RecordTask(STREAM, TASK))
+    answer = live_api().client().send(Delete(RecordTask(STREAM, TASK)))
     assert (answer.error_code, answer.ambiguous) == (UNREADABLE_ANSWER, True)
 
 
 def test_the_connection_is_not_used_again_after_an_answer_that_was_not_read(api: LiveStandIn) -> None:
     client = live_api().client()
     api.misbehave(Fault(body=bytes(SMALL_BYTES * 2)))
-    assert client.delete(RecordTask(STREAM, TASK)).error_code == UNREADABLE_ANSWER
+    assert client.send(Delete(RecordTask(STREAM, TASK))).error_code == UNREADABLE_ANSWER
     api.state.add(STREAM, TASK)
-    assert client.delete(RecordTask(STREAM, TASK)).error_code is None
+    assert client.send(Delete(RecordTask(STREAM, TASK))).error_code is None

@@ -9,10 +9,6 @@ from collections.abc import Callable
 import pytest
 
 from handler.app import Handler, build
-from handler.ledger import Due, Entry
-from handler.live import Answer
-from handler.model import RecordTask
-from handler.reaper import _ask
 from local.live_api import Fault, Stream
 from tests.support import STREAM, TASK, ckafka, push_callback, retention_expiry, run, stream_end
 from tests.test_ledger import DAY, HOUR, MINUTE, SWEEP, World, bucket, iter_random, world
@@ -226,23 +222,6 @@ def test_a_record_that_is_registered_elsewhere_during_the_check_is_not_deleted(w
     during_the_check(world, lambda: run(ckafka(moved, first_offset=7), {}, other))
     world.does(event)
     assert list(world.api.state.recordings) == [TASK]
-
-
-class NoClient:
-    """Any request is one too many."""
-
-    def delete(self, task: RecordTask) -> Answer:
-        raise AssertionError(task)
-
-    is_live = delete
-
-
-@pytest.mark.parametrize(
-    "entry", [None, Entry(RecordTask(STREAM, TASK)), Entry(RecordTask(STREAM, TASK), app_name="live")]
-)
-def test_a_check_that_cannot_be_made_deletes_nothing(entry: Entry | None) -> None:
-    with pytest.raises(ValueError, match="no domain"):
-        _ask(NoClient(), Due(RecordTask(STREAM, TASK), 0.0, entry, look=True), look=True)  # type: ignore[arg-type]
 
 
 # -- what nobody said --------------------------------------------------------------------------

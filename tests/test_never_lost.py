@@ -73,6 +73,7 @@ def test_a_letter_that_cos_refuses_is_written_without_its_body(world: World, acc
     assert world.does(accepted(world)).outcomes == [("failed", "ledger_refused")]
     [letter] = letters(world)
     assert "left out" in json.dumps(letter)
+    assert str(TASK) in json.dumps(letter), "it is said whom it is about all the same"
 
 
 @pytest.mark.parametrize("accepted", ACCEPTED)

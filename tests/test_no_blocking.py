@@ -137,6 +137,20 @@ def test_a_check_that_succeeds_clears_the_failures(world: World) -> None:
     assert world.truth()["tries"] == 0
 
 
+@pytest.mark.parametrize("state", [None, "", "unknown", 0, ["inactive"], "Inactive"])
+def test_a_state_that_is_none_is_a_check_that_failed(world: World, state: object) -> None:
+    world.api.state.add(STREAM, TASK)
+    world.does(ckafka(world.created(end_time=world.clock.now + 30 * DAY)))
+    world.clock.now += 5
+    world.does(ckafka(world.interrupted(), first_offset=1))
+    answer = json.dumps({"Response": {"StreamState": state, "RequestId": "r"}}).encode()
+    world.api.misbehave(Fault(body=answer), times=99, action=CHECK)
+    assert world.sweep_after(HOUR).outcomes == [("scheduled", "stream_is_live")]
+    assert world.truth()["tries"] == 1
+    assert world.truth()["look_at"] is not None
+    assert list(world.api.state.recordings) == [TASK]
+
+
 # -- several deployments on one ledger ---------------------------------------------------------
 
 

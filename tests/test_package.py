@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from handler.model import RecordTask
+from handler.core.model import RecordTask
 from local import package
 from local.cos import CosStandIn
 from local.live_api import LiveStandIn, Stream

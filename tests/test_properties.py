@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handler import messages, spelling
 from handler.app import Handler, RedeliveryNeeded, build
-from handler.model import Rejection
+from handler.core.events import RetentionExpiry
+from handler.core.model import Rejection
+from handler.core.plan import stream_of, task_of
+from handler.intake import messages, spelling
 from handler.settings import SettingsError
 from local import samples
 from local.live_api import LiveStandIn
@@ -155,9 +157,9 @@ def test_reading_a_body_never_raises_and_always_says_something(body: Any) -> Non
     assert found
     for event in found:
         if not isinstance(event, Rejection):
-            stream_name, task_id = messages.subject(event)
+            stream_name, task = stream_of(event), task_of(event)
             assert stream_name is None or stream_name == stream_name.strip()
-            assert task_id is None or 1 <= task_id < 2**63
+            assert task is None or (task.stream_name == stream_name and 1 <= task.task_id < 2**63)
 
 
 @settings(max_examples=200, deadline=None)
@@ -167,7 +169,7 @@ def test_a_time_means_the_same_in_every_notation(seconds: float) -> None:
 
     china = datetime.fromtimestamp(round(seconds, 6), timezone(timedelta(hours=8))).isoformat()
     [event] = messages.read(retention_expiry(expires_at=china), 1_795_341_600.0)
-    assert isinstance(event, messages.RetentionExpiry)
+    assert isinstance(event, RetentionExpiry)
     assert event.expires_at == pytest.approx(seconds, abs=1e-5)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from handler import planner
 from handler.app import RedeliveryNeeded, build
+from handler.intake import reading
 from local.cos import CosFault
 from local.live_api import Fault, Stream
 from tests.support import STREAM, TASK, ckafka, retention_expiry, run, stream_end
@@ -359,7 +359,7 @@ def test_a_message_nested_as_deep_as_can_be_is_rejected(world: World) -> None:
 
 
 def test_many_rejected_messages_are_all_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, "REJECTIONS_TOLD", 20)
+    monkeypatch.setattr(reading, "MAX_REJECTION_LINES", 20)
     done = world.does(ckafka(*["x"] * 30))
     assert done.invocation["rejected"] == 30
     assert len(world.cos.keys("dead/")) == 30

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bench import report
-from handler import messages
-from handler.error_codes import ErrorClass
-from handler.messages import TYPES
-from handler.model import Outcome, Reason
+from handler.core.events import TYPES, TaskCreated
+from handler.core.model import Outcome, Reason
+from handler.core.policy import ErrorClass
+from handler.intake import messages
 from handler.settings import PREFIX, Settings
 from local import samples
 
@@ -78,7 +78,7 @@ def test_the_python_producer_sends_what_the_contract_takes() -> None:
     names: dict[str, Any] = {"Producer": Producer, "KafkaException": ConnectionError}
     exec(compile(example, "producers.md", "exec"), names)
     [event] = messages.read(sent[0], samples.MOMENT)
-    assert isinstance(event, messages.TaskCreated)
+    assert isinstance(event, TaskCreated)
     assert (event.stream_name, event.task_id, event.end_time) == ("room-1", 7, 1_795_356_000)
     assert event.start_time == 1_795_356_000 - 7_200
     fails[0] = "timed out"

@@ -15,8 +15,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from handler.credentials import without_secrets
-from handler.redaction import LEVELS, TOO_DEEP, redacted
+from handler.masking import LEVELS, TOO_DEEP, redacted, without_secrets
 from local.cos import CosStandIn
 from local.live_api import Fault, LiveStandIn
 from tests.support import ckafka, cloud_event, handler_without_waiting, push_callback, run, stream_end
@@ -285,7 +284,7 @@ def test_the_loggers_of_others_say_nothing_below_a_warning(monkeypatch: pytest.M
 GUESSING = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
-import handler.app, handler.http_session, requests, charset_normalizer
+import handler.app, handler.adapters.http_session, requests, charset_normalizer
 charset_normalizer.from_bytes(b"\\xe9\\xff\\x81 odd" * 50)
 """
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from handler.app import RedeliveryNeeded, build
-from handler.model import Rejection
+from handler.core.model import Rejection
 from local import samples, schema
 from local.live_api import LiveStandIn
 from tests.support import run

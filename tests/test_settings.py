@@ -243,7 +243,7 @@ SOME_NAME = [
 
 @pytest.mark.parametrize(("glob", "name"), SOME_NAME)
 def test_a_glob_that_a_stream_name_can_match_is_taken(glob: str, name: str) -> None:
-    assert Settings.read({"REAPER_STREAMS": glob} | SAID).concerns(name)
+    assert Settings.read({"REAPER_STREAMS": glob} | SAID).allows(name)
 
 
 def test_no_glob_that_can_match_is_refused_and_no_other_is_taken() -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from handler.model import Outcome
+from handler.core.model import Outcome
 from local.live_api import Fault, LiveStandIn
 from tests.support import STREAM, TASK, Run, ckafka, run, stream_end, timer
 
@@ -19,7 +19,7 @@ INVOCATION_KEYS = [
     "metric", "request_id", "source", "cold_start", "dry_run", "ledger", "messages", "lines", "deleted", "already_gone",
     "scheduled", "deferred", "failed", "rejected", "ignored", "planned", "api_calls", "throttled_calls",
     "task_lines_dropped", "duration_ms", "latency_ms_p50", "latency_ms_p95", "latency_ms_max", "lag_s_p95",
-    "oldest_overdue_s", "error",
+    "oldest_overdue_s", "unreadable", "error",
 ]  # fmt: skip
 
 

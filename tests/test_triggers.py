@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from handler import triggers
-from handler.model import Rejection
+from handler.core.model import Rejection
+from handler.intake import triggers
 from local.live_api import LiveStandIn
 from tests.support import STREAM, TASK, ckafka, cloud_event, cmq, dead_letter, push_callback, run, stream_end, timer
 

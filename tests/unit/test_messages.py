@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from handler import messages
-from handler.model import Rejection
+from handler.core.events import Interruption, OtherCallback
+from handler.core.model import Rejection
+from handler.core.plan import stream_of, task_of
+from handler.intake import messages
 from tests.support import STREAM, TASK, ckafka, cloud_event, push_callback, retention_expiry, run, stream_end
 
 NOW = 1_795_341_600.0  # 2026-11-22T10:00:00Z
@@ -439,8 +441,8 @@ def test_null_is_no_value_for_an_optional_field(field: str) -> None:
 def test_a_stream_end_names_a_task_or_says_all() -> None:
     for spelling in ("task_id", "TaskId"):
         event = read({"type": "stream-end", "stream_name": "a", spelling: "all", "ended_at": NOW})
-        assert (event.task_id, messages.subject(event)) == ("all", ("a", None))
-    assert messages.subject(read(stream_end("a", "7"))) == ("a", 7)
+        assert (event.task_id, stream_of(event), task_of(event)) == ("all", "a", None)
+    assert task_of(read(stream_end("a", "7"))) == ("a", 7)
 
 
 @pytest.mark.parametrize("more", [{}, {"ended_at": NOW}, {"domain_name": "d", "ended_at": NOW}])
@@ -574,20 +576,20 @@ def test_a_rejection_says_what_could_be_read() -> None:
 
 def test_event_type_zero_is_not_taken_for_missing() -> None:
     event = read(push_callback(0, event_time=NOW, task_id=99))
-    assert isinstance(event, messages.Interruption)
+    assert isinstance(event, Interruption)
     assert (event.domain_name, event.app_name, event.stream_name) == ("push.example.com", "live", STREAM)
-    assert messages.subject(event) == (STREAM, None)
+    assert (stream_of(event), task_of(event)) == (STREAM, None)
 
 
 @pytest.mark.parametrize("event_type", [1, 100, 200, 314, 315, 317, 321, 332, 341, -1])
 def test_other_callbacks_need_nothing_else(event_type: int) -> None:
-    assert isinstance(read({"event_type": event_type, "streamId": "x", "domain": "d"}), messages.OtherCallback)
+    assert isinstance(read({"event_type": event_type, "streamId": "x", "domain": "d"}), OtherCallback)
 
 
 @pytest.mark.parametrize("kind", [["porn", "politics"], [], 7, None, {}, True])
 @pytest.mark.parametrize("event_type", [317, 318, 1, 100])
 def test_a_callback_may_have_a_type_of_its_own_that_is_no_text(event_type: int, kind: object) -> None:
-    assert isinstance(read({"event_type": event_type, "type": kind, "streamId": "x"}), messages.OtherCallback)
+    assert isinstance(read({"event_type": event_type, "type": kind, "streamId": "x"}), OtherCallback)
 
 
 @pytest.mark.parametrize("kind", [["porn"], 7, None, {}, "porn"])
@@ -616,7 +618,7 @@ def test_an_interruption_needs_to_say_where_and_when(field: str) -> None:
 
 @pytest.mark.parametrize("duration", ["128581", 128581])
 def test_a_callback_may_bring_more_fields(duration: object) -> None:
-    assert isinstance(read(push_callback(0, event_time=NOW, push_duration=duration, new={})), messages.Interruption)
+    assert isinstance(read(push_callback(0, event_time=NOW, push_duration=duration, new={})), Interruption)
 
 
 # -- bodies ------------------------------------------------------------------------------------
