@@ -15,8 +15,8 @@ from handler.adapters.no_ledger import NoLedger
 from handler.application import Application
 from handler.core.model import ReaperError
 from handler.core.plan import answer_with_ledger, answer_without_ledger
-from handler.core.ports import Ledger, LedgerError, Live, Workers
 from handler.core.settle import Rules
+from handler.core.storage import LedgerError
 from handler.intake import callbacks, triggers
 from handler.intake.triggers import Delivery, HttpRequest, Message
 from handler.masking import without_secrets
@@ -31,6 +31,7 @@ from handler.telemetry import Invocation
 
 if TYPE_CHECKING:
     from handler.adapters.http_session import HttpSession
+    from handler.core.ports import Ledger, Live, Workers
 
 __all__ = ["Application", "RedeliveryNeeded", "assemble", "build", "main_handler"]
 Handler = Callable[[Any, Any], dict[str, Any]]
@@ -127,26 +128,7 @@ class _Instance:
         began = self._ticks()
         invocation = Invocation(triggers.request_id(context), cold_start=self._cold)
         self._cold = False
-        answer: dict[str, Any] | None = None
-        error: Exception | None = None
-        try:
-            delivery = triggers.read(event)
-            invocation.source = delivery.source.value
-            settings = Settings.read(os.environ)
-            invocation.dry_run, invocation.ledger = settings.dry_run, settings.ledger is not None
-            limit = triggers.time_limit(context)
-            if delivery.request:
-                answer = self._answer(delivery, delivery.request, settings, _http_deadline(began, limit), invocation)
-            else:
-                deadline = Deadline.after(began, limit)
-                handled = self._application(settings, deadline).handle(delivery, deadline, invocation)
-                error = _redelivery_for(handled.deferred)
-        except SettingsError as unusable:
-            error = unusable
-        except LedgerError as unreachable:
-            error = RedeliveryNeeded(str(unreachable))
-        except Exception as bug:  # noqa: BLE001  nothing may be taken for done
-            error = _internal_error(bug)
+        answer, error = self._handled(event, context, began, invocation)
         invocation.error = str(error) if error else None
         if invocation.source == triggers.Source.HTTP and isinstance(error, RedeliveryNeeded):
             answer, error = callbacks.answer(503, "not now"), None
@@ -155,6 +137,29 @@ class _Instance:
         if error:
             raise error
         return answer or line
+
+    def _handled(
+        self, event: Any, context: Any, began: float, invocation: Invocation
+    ) -> tuple[dict[str, Any] | None, Exception | None]:
+        """Does all that ``event`` asks for; returns what HTTP is answered, and what is to be raised."""
+        try:
+            delivery = triggers.read(event)
+            invocation.source = delivery.source.value
+            settings = Settings.read(os.environ)
+            invocation.dry_run, invocation.ledger = settings.dry_run, settings.ledger is not None
+            limit = triggers.time_limit(context)
+            if delivery.request:
+                deadline = _http_deadline(began, limit)
+                return self._answer(delivery, delivery.request, settings, deadline, invocation), None
+            deadline = Deadline.after(began, limit)
+            handled = self._application(settings, deadline).handle(delivery, deadline, invocation)
+            return None, _redelivery_for(handled.deferred)
+        except SettingsError as unusable:
+            return None, unusable
+        except LedgerError as unreachable:
+            return None, RedeliveryNeeded(str(unreachable))
+        except Exception as bug:  # noqa: BLE001  nothing may be taken for done
+            return None, _internal_error(bug)
 
     def _answer(
         self, delivery: Delivery, request: HttpRequest, settings: Settings, deadline: Deadline, invocation: Invocation

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from handler.core.events import Event
 from handler.core.model import Line, Outcome, Reason, RecordTask, TaskResult
 from handler.core.plan import Moment, Received, stream_of
-from handler.core.ports import LedgerError
 from handler.core.settle import Rules
+from handler.core.storage import LedgerError
 from handler.intake import reading
 from handler.intake.triggers import Delivery
 from handler.runtime.batch import work_off

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -45,7 +46,7 @@ def _masked(secrets: list[str], text: str) -> str:
     if "//" in text and "@" in text:
         text = re.sub(_UNQUOTED, _without_userinfo, text)
     if ("=" in text or ":" in text) and _may_assign(text.lower()):
-        text = _ASSIGNED.sub(rf"\1{MASK}", text)
+        text = _assigned().sub(rf"\1{MASK}", text)
     return text
 
 
@@ -84,16 +85,19 @@ _NAMES, _WORDS = "|".join(CREDENTIAL_NAMES).replace(" ", "[-_. ]?"), "|".join(CR
 # One of them is in each of these.
 _PARTS = ("secret", "token", "pass", "pwd", "key", "cred", "cookie", "session", "sig", "auth", "jwt", "bearer")
 # Repetitions are bounded, so that no text makes this slow.
-_ASSIGNED = re.compile(
-    rf"""
+_ASSIGNED = rf"""
     (   (?: (?: {_NAMES}) [\w.-]{{0,40}} | \b (?: {_WORDS} ) ) (?: \s? = | \\{{0,7}} ["'] \s{{0,8}} [:=] ) \s{{0,8}}
     |   \b (?: {_NAMES} ) : \s{{0,8}}  # of a header, or in YAML
     )
     (?: (\\{{0,7}} ["']) .*? (?: (?<!\\) \2 | \Z )  # the quotes themselves may be escaped, in JSON in a string
     |   (?: (?: basic | bearer ) \s{{1,8}} )? [^\s&;,"'<>(){{}}\[\]\\]+
-    )""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
-)
+    )"""
+
+
+@cache
+def _assigned() -> re.Pattern[str]:
+    """Compiled when the first one is needed: it takes milliseconds, and a cold start has none to spare."""
+    return re.compile(_ASSIGNED, re.IGNORECASE | re.VERBOSE | re.DOTALL)
 
 
 # -- messages ----------------------------------------------------------------------------------
@@ -101,8 +105,8 @@ _ASSIGNED = re.compile(
 LEVELS = 40
 TOO_DEEP = "nested too deep to be kept"
 
-_KEY_NAME = re.compile("|".join(name.replace(" ", "") for name in CREDENTIAL_NAMES))
-_KEY_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_KEY_NAME = "|".join(name.replace(" ", "") for name in CREDENTIAL_NAMES)
+_KEY_WORD = r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])"
 _KEY_WORDS = frozenset((*CREDENTIAL_WORDS, "headers", "ak", "sk"))
 
 
@@ -158,7 +162,7 @@ def _under(key: Any, value: Any, level: int) -> Any:
 def is_credential(key: str) -> bool:
     """Whether ``key`` looks like the name of a credential: without case, whatever separates its words."""
     plain = re.sub(r"[\W_]", "", key).lower()
-    return bool(_KEY_NAME.search(plain)) or any(word.lower() in _KEY_WORDS for word in _KEY_WORD.findall(key))
+    return bool(re.search(_KEY_NAME, plain)) or any(word.lower() in _KEY_WORDS for word in re.findall(_KEY_WORD, key))
 
 
 # -- values ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from handler.masking import describe
 
 PREFIX = "REAPER_"
 # A name that is meant as one of ours: in any case, and with anything around it that a console may have let in.
-_MEANT = re.compile(rf"\W*{PREFIX}", re.IGNORECASE)
+_MEANT = rf"(?i)\W*{PREFIX}"
 
 _HOST = r"(?:(?P<scheme>https?)://)?(?P<address>[A-Za-z0-9._-]+(?::(?P<port>[0-9]{1,5}))?)/?"
 
@@ -48,7 +48,7 @@ def _streams(value: str) -> tuple[str, ...]:
     if not globs:
         raise _rule("must name at least one stream name or glob, separated by commas")
     for glob in globs:
-        parts = _PART.findall(glob)
+        parts = re.findall(_PART, glob)
         if "[" in parts:
             raise _rule(f"{describe(glob)} has a [ without its ]: write [[] for the character; no set may hold a comma")
         if not _can_match(parts):
@@ -57,7 +57,7 @@ def _streams(value: str) -> tuple[str, ...]:
 
 
 # As fnmatch reads a glob: the first character of a set may be its closing bracket. A lone [ is one without its ].
-_PART = re.compile(r"\*|\[(?:!.|[^!])[^]]*\]|.", re.DOTALL)
+_PART = r"(?s)\*|\[(?:!.|[^!])[^]]*\]|."
 _NAME_CHARACTERS = 256
 
 
@@ -179,7 +179,7 @@ class Settings(BaseModel):
             if name in variables:
                 if value.strip():
                     given[variables[name]] = value.strip()
-            elif _MEANT.match(name):
+            elif re.match(_MEANT, name):
                 raise SettingsError(_unknown(name, list(variables)))
         try:
             return cls.model_validate(given)

@@ -13,7 +13,8 @@ from handler.adapters.cos_bucket import DETAIL_CHARACTERS
 from handler.adapters.records import entry_of, is_time
 from handler.core.entry import Entry
 from handler.core.model import RecordTask
-from handler.core.ports import LedgerAdmin, LedgerRefused
+from handler.core.ports import LedgerAdmin
+from handler.core.storage import LedgerRefused
 from local.ledger import Problems, UsageError, err, out, read_all, would
 
 _VANISHED = "has vanished meanwhile"

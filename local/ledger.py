@@ -24,7 +24,8 @@ from handler.adapters.cos_bucket import Bucket
 from handler.adapters.http_session import HttpSession
 from handler.adapters.records import fields_of
 from handler.core.entry import NEVER, Delete, next_step
-from handler.core.ports import IndexKey, LedgerAdmin, LedgerError, LedgerRefused, LedgerUnavailable, Stored
+from handler.core.ports import LedgerAdmin
+from handler.core.storage import IndexKey, LedgerError, LedgerRefused, LedgerUnavailable, Stored
 from handler.masking import VARIABLES
 from handler.settings import CosLocation, Settings, SettingsError
 

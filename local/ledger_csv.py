@@ -21,7 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from handler.core.entry import DEFAULT_APP, NEVER, Entry
 from handler.core.events import Event, RetentionExpiry, TaskCreated
 from handler.core.model import RecordTask, Rejection
-from handler.core.ports import LedgerAdmin, LedgerRefused, Stored
+from handler.core.ports import LedgerAdmin
+from handler.core.storage import LedgerRefused, Stored
 from handler.intake import messages
 from handler.masking import describe
 from local.ledger import HANDS, Problems, UsageError, entries, err, instant, out, would

@@ -9,7 +9,7 @@ from typing import Any
 
 from handler.core.entry import NEVER, Entry
 from handler.core.model import RecordTask, TaskResult
-from handler.core.ports import EntryUnreadable, IndexKey, Resolved, Stored
+from handler.core.storage import EntryUnreadable, IndexKey, Resolved, Stored
 
 MINUTE = 60.0
 

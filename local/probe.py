@@ -32,7 +32,7 @@ from handler.adapters.credentials import NoCredentialsError, RoleCredentials
 from handler.adapters.http_session import HttpSession
 from handler.adapters.live_api import API_VERSION
 from handler.adapters.live_errors import UNREADABLE_ANSWER, classify
-from handler.core.ports import LedgerError
+from handler.core.storage import LedgerError
 from handler.masking import VARIABLES, without_secrets
 from handler.settings import Settings, SettingsError
 

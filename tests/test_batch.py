@@ -15,8 +15,9 @@ from handler.core.events import StreamEnd
 from handler.core.model import Outcome, Reason, RecordTask, TaskResult
 from handler.core.plan import Moment, Received
 from handler.core.policy import ErrorClass, retry_wait
-from handler.core.ports import IndexKey, Ledger, LiveClient, Resolved, Stored
+from handler.core.ports import Ledger, LiveClient
 from handler.core.settle import Rules
+from handler.core.storage import IndexKey, Resolved, Stored
 from handler.runtime.batch import Report, work_off
 from handler.runtime.context import Runtime
 from handler.runtime.deadline import Deadline

@@ -11,7 +11,7 @@ import pytest
 
 from handler.adapters.cos_bucket import Bucket
 from handler.adapters.http_session import LARGE_BYTES, HttpSession
-from handler.core.ports import LedgerError, LedgerRefused, LedgerUnavailable
+from handler.core.storage import LedgerError, LedgerRefused, LedgerUnavailable
 from handler.settings import CosLocation, Settings
 from local.cos import BUCKET, REGION, CosFault, CosStandIn
 from local.live_api import LiveStandIn

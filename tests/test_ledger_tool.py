@@ -15,7 +15,8 @@ from handler.adapters.cos_keys import records_of
 from handler.adapters.records import fields_of
 from handler.core.entry import Entry
 from handler.core.model import RecordTask
-from handler.core.ports import LedgerAdmin, LedgerUnavailable
+from handler.core.ports import LedgerAdmin
+from handler.core.storage import LedgerUnavailable
 from handler.settings import Settings
 from local import dead_letters, ledger, ledger_csv
 from local.cos import CosFault

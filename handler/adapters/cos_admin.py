@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from handler.adapters import cos_keys as keys
 from handler.adapters.cos_ledger import CosLedger
-from handler.core.ports import IndexKey, Stored
+from handler.core.storage import IndexKey, Stored
 
 
 class CosLedgerAdmin(CosLedger):

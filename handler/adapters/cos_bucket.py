@@ -14,7 +14,7 @@ from requests.utils import get_environ_proxies
 
 from handler.adapters.credentials import NoCredentialsError, RoleCredentials
 from handler.adapters.http_session import LARGE_BYTES, HttpSession, UnreadableBody, explained
-from handler.core.ports import LedgerRefused, LedgerUnavailable
+from handler.core.storage import LedgerRefused, LedgerUnavailable
 from handler.masking import without_secrets
 from handler.settings import CosLocation
 

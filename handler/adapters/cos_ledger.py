@@ -25,7 +25,7 @@ from handler.adapters.cos_bucket import Bucket
 from handler.adapters.records import body_of, fields_of, is_time, object_of, stored_of
 from handler.core.entry import NEVER, Entry
 from handler.core.model import RecordTask, TaskResult
-from handler.core.ports import EntryUnreadable, IndexKey, LedgerRefused, Resolved, Stored
+from handler.core.storage import EntryUnreadable, IndexKey, LedgerRefused, Resolved, Stored
 from handler.masking import redacted, without_secrets
 
 STALE_AFTER_SECONDS = 1_200.0  # a function runs for 900 s at most (583/11637)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from handler.core.entry import Entry
 from handler.core.model import RecordTask, TaskResult
-from handler.core.ports import EntryUnreadable, IndexKey, Resolved, Stored
+from handler.core.storage import EntryUnreadable, IndexKey, Resolved, Stored
 
 
 class NoLedger:

@@ -12,7 +12,7 @@ from typing import Any
 
 from handler.core.entry import Entry, Failure
 from handler.core.model import RecordTask
-from handler.core.ports import EntryUnreadable, Stored
+from handler.core.storage import EntryUnreadable, Stored
 
 VERSION = 2
 LATEST = 1e11  # seconds: no moment that a calendar can write is later

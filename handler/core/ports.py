@@ -1,68 +1,19 @@
-"""What the core and the runtime need of the outside, as protocols."""
+"""What the core and the runtime need of the outside, as protocols. They are for type checkers only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from handler.core.attempt import Reply
 from handler.core.entry import Check, Delete, Entry
-from handler.core.model import ReaperError, RecordTask, TaskResult
+from handler.core.model import RecordTask, TaskResult
+from handler.core.storage import EntryUnreadable, IndexKey, Resolved, Stored
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-# -- errors ------------------------------------------------------------------------------------
-#
-#     ReaperError
-#     └── LedgerError
-#         ├── LedgerUnavailable
-#         └── LedgerRefused
-#             └── EntryUnreadable
-
-
-class LedgerError(ReaperError):
-    """The ledger did not do what it was asked to; the text says what it answered."""
-
-
-class LedgerUnavailable(LedgerError):
-    """Unreachable, or access denied. The invocation fails so that the platform redelivers."""
-
-
-class LedgerRefused(LedgerError):
-    """It refused this one request, and would refuse it again."""
-
-
-class EntryUnreadable(LedgerRefused):
-    """What is stored of this one task cannot be read as an entry, or may not be read at all."""
-
-
 # -- the ledger --------------------------------------------------------------------------------
-
-
-class Stored(NamedTuple):
-    """An entry as it is stored. ``ref`` names its index key in the storage's own terms; it can be printed."""
-
-    entry: Entry
-    ref: str | None
-
-
-class IndexKey(NamedTuple):
-    """Something in the storage that says that a task was to be due at some time (unix seconds). Only the entry counts.
-
-    ``ref`` names it in the storage's own terms; ``written_at`` is when it was put there.
-    """
-
-    ref: str
-    due_at: float
-    written_at: float
-
-
-class Resolved(NamedTuple):
-    """What an index key leads to: the record as it is stored, and the entry with what only the key still knows."""
-
-    stored: Stored
-    entry: Entry
 
 
 class Ledger(Protocol):

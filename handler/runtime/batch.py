@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from handler.core.model import Outcome, TaskResult
 from handler.core.plan import Moment
-from handler.core.ports import IndexKey
+from handler.core.storage import IndexKey
 from handler.runtime.context import Context, PutMessageLetter, Runtime
 from handler.runtime.deadline import Deadline
 from handler.runtime.gate import TOO_LATE

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from handler.core.plan import Moment
-from handler.core.ports import Ledger, Live, Workers
 from handler.runtime.deadline import Deadline
 from handler.runtime.gate import Gate
 from handler.runtime.hourly import Hourly
 from handler.runtime.queue import Queue
 from handler.runtime.rate_limiter import AdaptiveRateLimiter
 from handler.runtime.tally import Tally
+
+if TYPE_CHECKING:
+    from handler.core.ports import Ledger, Live, Workers
 
 # Writes the dead letter of a message: its number in the delivery, the details, and what it is about ("": all of it).
 PutMessageLetter = Callable[[int, Sequence[str], str], None]

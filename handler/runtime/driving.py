@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import assert_never
 
 from handler.core.attempt import Ended, Fresh, Reply, Reread, Send, Sleep, Tries, Unsent
 from handler.core.entry import Check, Delete
 from handler.core.policy import ErrorClass, policy_of
-from handler.core.ports import LiveClient, Stored
+from handler.core.storage import Stored
 from handler.runtime.context import Context
 from handler.runtime.gate import TOO_LATE
+
+if TYPE_CHECKING:
+    from handler.core.ports import LiveClient
 
 
 class Driven(NamedTuple):

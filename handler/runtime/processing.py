@@ -11,7 +11,6 @@ from handler.core.attempt import attempt
 from handler.core.entry import Check, Delete, Entry, Step, Wait, Why, next_step
 from handler.core.model import SUCCESSES, Outcome, Reason, TaskResult
 from handler.core.plan import Elsewhere, TaskPlan, plan_task, scheduled
-from handler.core.ports import EntryUnreadable, IndexKey, LedgerError, LedgerRefused, Stored
 from handler.core.settle import (
     DeadLetter,
     Forget,
@@ -22,6 +21,7 @@ from handler.core.settle import (
     settle_refused,
     settle_without_check,
 )
+from handler.core.storage import EntryUnreadable, IndexKey, LedgerError, LedgerRefused, Stored
 from handler.runtime.bugs import internal_error
 from handler.runtime.context import Context
 from handler.runtime.driving import drive

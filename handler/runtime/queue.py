@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from handler.core.model import RecordTask
 from handler.core.plan import Received
-from handler.core.ports import IndexKey
+from handler.core.storage import IndexKey
 
 
 class TaskWork(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from handler.core.events import Sweep
 from handler.core.model import Outcome, Reason, RecordTask, Rejection, TaskResult
 from handler.core.plan import Received, is_for_stream, stream_of, task_of
-from handler.core.ports import LedgerError
+from handler.core.storage import LedgerError
 from handler.runtime.queue import LetterWork, TaskWork
 
 Listing = Sequence[RecordTask] | LedgerError | None

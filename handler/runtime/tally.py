@@ -11,7 +11,7 @@ from handler.core.attempt import Reply
 from handler.core.model import Outcome, Reason, RecordTask, TaskResult
 from handler.core.plan import Elsewhere
 from handler.core.policy import ErrorClass
-from handler.core.ports import IndexKey
+from handler.core.storage import IndexKey
 
 PartResult = TaskResult | None
 
