@@ -126,7 +126,7 @@ def test_on_air_ends_it() -> None:
     assert ended.how is End.NOT_OFF_AIR
 
 
-@pytest.mark.parametrize("error_class", [c for c in ErrorClass if POLICIES[c].answers_check and POLICIES[c].tries == 1])
+@pytest.mark.parametrize("error_class", [c for c in POLICIES if POLICIES[c].answers_check and POLICIES[c].tries == 1])
 def test_a_check_that_fails_deletes_nothing(error_class: ErrorClass) -> None:
     asked, ended = play(HINTED, failing(error_class))
     assert asked == ["check"]
@@ -139,7 +139,7 @@ def test_a_check_is_tried_again_like_a_deletion() -> None:
     assert ended.how is End.NOT_OFF_AIR
 
 
-@pytest.mark.parametrize("error_class", [c for c in ErrorClass if not POLICIES[c].answers_check])
+@pytest.mark.parametrize("error_class", [c for c in POLICIES if not POLICIES[c].answers_check])
 def test_a_check_that_says_nothing_of_the_stream_leaves_the_task_due(error_class: ErrorClass) -> None:
     bad = failing(error_class)
     answers = [bad] if POLICIES[error_class].tries == 1 else [bad, False]

@@ -62,7 +62,7 @@ def test_what_the_api_refuses_for_good_is_a_dead_letter_with_the_error() -> None
     assert said(result) == (Outcome.FAILED, Reason.INVALID)
 
 
-@pytest.mark.parametrize("error_class", [c for c in ErrorClass if POLICIES[c].postpone])
+@pytest.mark.parametrize("error_class", [c for c in POLICIES if POLICIES[c].postpone])
 def test_what_is_tried_again_waits_longer_each_time(error_class: ErrorClass) -> None:
     first = POLICIES[error_class].postpone or 0.0
     entry = ENTRY
