@@ -1,12 +1,10 @@
-"""What may be shown and stored: text without secrets, messages without credentials, values in short."""
+"""What may be shown and stored: text without secrets, and values in short."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from functools import cache
-from typing import Any
 from urllib.parse import unquote
 
 # The role's temporary credentials, as the platform sets them (583/38176).
@@ -100,63 +98,11 @@ def _assigned() -> re.Pattern[str]:
     return re.compile(_ASSIGNED, re.IGNORECASE | re.VERBOSE | re.DOTALL)
 
 
-# -- messages ----------------------------------------------------------------------------------
-
-LEVELS = 40
-TOO_DEEP = "nested too deep to be kept"
+# -- keys --------------------------------------------------------------------------------------
 
 _KEY_NAME = "|".join(name.replace(" ", "") for name in CREDENTIAL_NAMES)
 _KEY_WORD = r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])"
 _KEY_WORDS = frozenset((*CREDENTIAL_WORDS, "headers", "ak", "sk"))
-
-
-def redacted(value: Any) -> Any:
-    """A copy of ``value`` without what is under a key that looks like a credential's, and ``without_secrets``.
-
-    Strings that hold JSON are looked into as well. Everything else stays as it is. Never raises.
-
-    Args:
-        value: what ``json.loads`` returns; of anything else, only strings are looked at.
-    """
-    try:
-        return _redacted(value, 0)
-    except Exception as error:  # noqa: BLE001  what cannot be looked through is not kept
-        return f"not kept: {type(error).__name__}"
-
-
-def _redacted(value: Any, level: int) -> Any:
-    if isinstance(value, str):
-        return _redacted_text(value, level)
-    if not isinstance(value, (dict, list, tuple)):
-        return value
-    if level >= LEVELS:
-        return TOO_DEEP
-    if isinstance(value, dict):
-        return {_redacted_key(key): _under(key, item, level) for key, item in value.items()}
-    return [_redacted(item, level + 1) for item in value]
-
-
-def _redacted_text(text: str, level: int) -> str:
-    if text.lstrip()[:1] not in ("{", "[", '"'):
-        return without_secrets(text)
-    try:
-        from handler.intake import strict_json  # most strings hold no JSON
-
-        value = strict_json.loads(text)  # of a key that is there twice, one value would be overlooked
-    except (ValueError, RecursionError):
-        return without_secrets(text)
-    clean = _redacted(value, level + 1)
-    return text if clean == value else json.dumps(clean, ensure_ascii=False)
-
-
-def _redacted_key(key: Any) -> Any:
-    return without_secrets(key) if isinstance(key, str) else key
-
-
-def _under(key: Any, value: Any, level: int) -> Any:
-    if value is None or value == "" or isinstance(value, bool) or not is_credential(str(key)):
-        return _redacted(value, level + 1)
-    return MASK
 
 
 def is_credential(key: str) -> bool:

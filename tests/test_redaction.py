@@ -15,7 +15,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from handler.masking import LEVELS, TOO_DEEP, redacted, without_secrets
+from handler.masking import without_secrets
+from handler.redaction import LEVELS, TOO_DEEP, redacted
 from local.cos import CosStandIn
 from local.live_api import Fault, LiveStandIn
 from tests.support import ckafka, cloud_event, handler_without_waiting, push_callback, run, stream_end

@@ -26,7 +26,8 @@ from handler.adapters.records import body_of, fields_of, is_time, object_of, sto
 from handler.core.entry import NEVER, Entry
 from handler.core.model import RecordTask, TaskResult
 from handler.core.storage import EntryUnreadable, IndexKey, LedgerRefused, Resolved, Stored
-from handler.masking import redacted, without_secrets
+from handler.masking import without_secrets
+from handler.redaction import redacted
 
 STALE_AFTER_SECONDS = 1_200.0  # a function runs for 900 s at most (583/11637)
 UNREADABLE_AGAIN_SECONDS = 3_600.0

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from handler.core.model import Line, Outcome, Reason, RecordTask, Rejection, TaskResult
 from handler.core.plan import Received, none_known, stream_of, task_of
 from handler.runtime.batch import Report
-from handler.runtime.processing import not_done, unwritten
 from handler.runtime.tally import Tally
+from handler.runtime.trying import not_done, unwritten
 
 NOTHING_DUE = TaskResult(Outcome.IGNORED, Reason.NOTHING_DUE, "nothing is due")
 SAME_SWEEP = TaskResult(Outcome.IGNORED, Reason.DUPLICATE, "another message of the delivery asked for the same sweep")

@@ -7,26 +7,20 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import assert_never
 
-from handler.core.attempt import attempt
 from handler.core.entry import Check, Delete, Entry, Step, Wait, Why, next_step
 from handler.core.model import SUCCESSES, Outcome, Reason, TaskResult
 from handler.core.plan import Elsewhere, TaskPlan, plan_task, scheduled
 from handler.core.settle import (
-    DeadLetter,
-    Forget,
-    Leave,
     Save,
     Settlement,
-    settle,
-    settle_refused,
     settle_without_check,
 )
 from handler.core.storage import EntryUnreadable, IndexKey, LedgerError, LedgerRefused, Stored
 from handler.runtime.bugs import internal_error
 from handler.runtime.context import Context
-from handler.runtime.driving import drive
 from handler.runtime.queue import LetterWork, TaskWork, Work
 from handler.runtime.tally import Claim, PartResult
+from handler.runtime.trying import apply, not_done, try_and_settle, unwritten
 
 UNAVAILABLE_AT_FIRST = 8  # index keys that the ledger could not follow, and none that it could: it is out of order
 _NOT_ALLOWED = TaskResult(
@@ -111,11 +105,11 @@ def _planned(
     match step:
         case Delete():
             held = stored is not None and entry == stored.entry
-            return _try(step, entry, stored, context, held=held, unread=unread), tried
+            return try_and_settle(step, entry, stored, context, held=held, unread=unread), tried
         case Check():
             # What a check is to decide on has to be stored before: it is read again after the check.
             stored = _stored(entry, stored, context)
-            return _try(step, entry, stored, context, held=True), tried
+            return try_and_settle(step, entry, stored, context, held=True), tried
         case Wait():
             _stored(entry, stored, context)
             return scheduled(entry, None), [(item.number, scheduled(entry, item.stated_at)) for item in plan.touched]
@@ -147,18 +141,6 @@ def _not_written_down(work: TaskWork, error: LedgerError, context: Context) -> T
     except LedgerError as refused:
         return unwritten(refused)
     return result
-
-
-def unwritten(error: Exception) -> TaskResult:
-    """The result of what should have become a dead letter, and could not: it is delivered again."""
-    return TaskResult(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, f"no dead letter can be kept: {error}")
-
-
-def not_done(error: Exception) -> TaskResult:
-    """The result of what the ledger did not do: ``failed`` if it never will."""
-    if isinstance(error, LedgerRefused):
-        return TaskResult(Outcome.FAILED, Reason.LEDGER_REFUSED, str(error))
-    return TaskResult(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, str(error))
 
 
 def _lag(entry: Entry | None, result: TaskResult, context: Context) -> float | None:
@@ -226,100 +208,15 @@ def _swept(step: Step, entry: Entry, stored: Stored, claim: Claim, context: Cont
     match step:
         case Wait(_, Why.CANNOT_CHECK):
             settlement = settle_without_check(entry, context.runtime.clock())
-            return _apply(settlement, entry, stored, context, held=True)
+            return apply(settlement, entry, stored, context, held=True)
         case Wait():
             return scheduled(entry, None)  # the clock was set back since the key was resolved
         case Delete():
-            return _try(step, entry, stored, context, held=True, claim=claim)
+            return try_and_settle(step, entry, stored, context, held=True, claim=claim)
         case Check():
             if entry == stored.entry:
-                return _try(step, entry, stored, context, held=True, claim=claim)
+                return try_and_settle(step, entry, stored, context, held=True, claim=claim)
             # A hint that only the index key still knew is stored before it is followed: the next sweep does.
-            return _apply(Settlement(Save(entry), scheduled(entry, None)), entry, stored, context, held=True)
+            return apply(Settlement(Save(entry), scheduled(entry, None)), entry, stored, context, held=True)
         case _:
             assert_never(step)
-
-
-# -- trying, and writing down what came of it --------------------------------------------------
-
-
-def _try(
-    step: Delete | Check,
-    entry: Entry,
-    stored: Stored | None,
-    context: Context,
-    *,
-    held: bool = False,
-    unread: LedgerError | None = None,
-    claim: Claim | None = None,
-) -> TaskResult:
-    """Tries ``step``, and writes down what came of it.
-
-    Args:
-        held: the ledger holds the task as due, so that nothing is lost if nothing comes of this.
-        unread: why it is not known what is stored of the task.
-        claim: with which it is worked on; if it was taken over meanwhile, nothing is written.
-    """
-    runtime = context.runtime
-    try:
-        driven = drive(attempt(step, entry, runtime.random, dry_run=runtime.dry_run), stored, context)
-        if claim and not context.tally.is_current(claim):
-            return TaskResult(Outcome.SCHEDULED, persisted=True)
-        settlement = settle(driven.ended, runtime.clock(), context.moment.rules)
-        result = _apply(settlement, driven.ended.entry, driven.stored, context, held=held, unread=unread)
-    except LedgerError as error:
-        return not_done(error)._replace(persisted=held)
-    except Exception as error:  # noqa: BLE001  a bug must not lose the task
-        return internal_error(error)._replace(persisted=held)
-    return result._replace(latency_ms=round(driven.spent * 1000, 1)) if driven.ended.reply else result
-
-
-def _apply(
-    settlement: Settlement,
-    entry: Entry,
-    stored: Stored | None,
-    context: Context,
-    *,
-    held: bool,
-    unread: LedgerError | None = None,
-) -> TaskResult:
-    """Writes down what follows for a task; returns the result as it is to be reported then.
-
-    ``entry``: as it was before that.
-    """
-    effect, result = settlement
-    try:
-        try:
-            return _written(settlement, stored, context, unread)
-        except LedgerRefused as error:
-            if not isinstance(effect, Save | DeadLetter):
-                return result
-            refused = settle_refused(entry, result, error, context.runtime.clock())
-            return _written(refused, stored, context, unread)
-    except LedgerError as error:
-        if held or isinstance(effect, Forget):
-            return result._replace(persisted=True)  # the next sweep finds it as it was
-        return not_done(error)._replace(outcome=Outcome.DEFERRED, reason=Reason.LEDGER_UNAVAILABLE, calls=result.calls)
-
-
-def _written(settlement: Settlement, stored: Stored | None, context: Context, unread: LedgerError | None) -> TaskResult:
-    (effect, result), ledger = settlement, context.runtime.ledger
-    match effect:
-        case Save(entry):
-            if unread:
-                raise unread  # what is stored there must not be overwritten unread
-            is_stored = stored is not None and entry == stored.entry
-            persisted = is_stored or ledger.save(entry, stored) is not None
-            return result._replace(persisted=persisted)
-        case Forget(task):
-            ledger.forget(task, stored)
-            return result
-        case DeadLetter(entry, why):
-            ledger.put_letter(entry, why, context.runtime.clock())
-            if not unread:  # what could not be read is not removed
-                ledger.forget(entry.task, stored)
-            return result
-        case Leave():
-            return result._replace(persisted=True)
-        case _:
-            assert_never(effect)
