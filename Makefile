@@ -45,7 +45,7 @@ schema: $(VENV)/ready ## Write events/schema.json anew from the models
 	$(BIN)/python -m local.schema
 
 clean: ## Remove what was made
-	rm -rf .venv* build.new .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv* .coverage build.new .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
 $(VENV)/ready: REQUIREMENTS = requirements-dev.txt
 $(VENV)-bench/ready: REQUIREMENTS = bench/requirements.txt

@@ -84,7 +84,8 @@ def _written(settlement: Settlement, stored: Stored | None, context: Context, un
             persisted = is_stored or ledger.save(entry, stored) is not None
             return result._replace(persisted=persisted)
         case Forget(task):
-            ledger.forget(task, stored)
+            if stored or unread:  # else there is nothing to forget
+                ledger.forget(task, stored)
             return result
         case DeadLetter(entry, why):
             ledger.put_letter(entry, why, context.runtime.clock())

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from handler import telemetry
+from handler.core import ports
 from handler.core.model import Outcome, Reason, Rejection, TaskResult, content_digest, instant
 from handler.core.storage import EntryUnreadable, LedgerError
 from handler.intake import callbacks, triggers
@@ -44,6 +45,10 @@ def test_a_rejection_becomes_a_line() -> None:
 
 def test_a_moment_is_shown_as_people_read_it() -> None:
     assert instant(1_795_341_600.0) == "2026-11-22T10:00:00Z"
+
+
+def test_the_tools_need_all_that_a_ledger_has_and_more() -> None:
+    assert {name for name in dir(ports.Ledger) if not name.startswith("_")} < set(dir(ports.LedgerAdmin))
 
 
 def test_what_cannot_be_read_is_an_error_of_the_ledger() -> None:
