@@ -16,7 +16,7 @@ test: $(VENV)/ready ## Run the tests
 	@$(BIN)/python -m pytest
 
 test-fast: $(VENV)/ready ## Run the tests of the decisions: no HTTP, no threads, every branch of the core, in seconds
-	@$(BIN)/python -m pytest tests/unit --cov=handler/core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	@$(BIN)/python -m pytest tests/unit -p no:hypothesispytest --cov=handler/core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/ready ## Check format, lint and types
 	$(BIN)/ruff format --check .
