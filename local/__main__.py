@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local",
         description="Runs live-record-reaper on this machine. demo, serve and events never talk to the cloud, invoke "
-        "only if REAPER_LIVE_ENDPOINT says so. ledger works on the bucket that REAPER_LEDGER names, probe on the real API.",
+        "only if REAPER_LIVE_ENDPOINT says so. ledger works on the bucket that REAPER_LEDGER names, probe on the real "
+        "API.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
