@@ -149,7 +149,8 @@ class CosLedger:
         """``entry``, with what ``key`` was put for where another writer overwrote that at the same time."""
         if key.written_at < (entry.created_at or 0.0) - STALE_AFTER_SECONDS:
             return entry
-        fields = object_of(self._bucket.get(key.ref) or b"")
+        with _unreadable(key.ref):
+            fields = object_of(self._bucket.get(key.ref) or b"")
         cause = fields.get("because") if isinstance(fields.get("because"), dict) else None
         asserted_at, check_at = fields.get("asserted_at"), fields.get("look_at")
         if is_time(asserted_at):
@@ -159,12 +160,18 @@ class CosLedger:
         return entry
 
     def postpone_unreadable(self, key: IndexKey, error: EntryUnreadable, now: float, give_up_after: float) -> None:
-        fields = object_of(self._bucket.get(key.ref) or b"")
+        try:
+            body = self._bucket.get(key.ref)
+            if body is None:
+                return  # another sweep has put it an hour later: what it carries must not be overwritten
+            fields, is_lost = object_of(body), False
+        except LedgerRefused as refused:  # a rule that archives records archives index keys as well
+            fields, is_lost = {"archived_key": f"{key.ref}: {refused}"}, True
         since = fields.get("unreadable_since")
         since = float(since) if is_time(since) else now  # type: ignore[arg-type]
         record, has_letter = keys.record_key_of(key.ref), fields.get("has_letter") is True
-        if now - since >= give_up_after and not has_letter:
-            letter = {"record": record, "details": [str(error)], "unreadable_since": since, "died_at": now}
+        if is_lost or (now - since >= give_up_after and not has_letter):
+            letter = {"record": record, "details": [str(error)], "unreadable_since": since, "died_at": now, **fields}
             self._bucket.put(keys.unreadable_letter_key(record, since, now), body_of(letter))
             has_letter = True
         again = keys.moved(key.ref, now + UNREADABLE_AGAIN_SECONDS)

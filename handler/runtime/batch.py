@@ -58,6 +58,7 @@ def work_off(
     if count:
         runtime.workers.run_on_all(lambda: _job(context), count, deadline.end - runtime.ticks())
     context.gate.close()
+    queue.close()  # a worker that is late begins nothing: it would be in the way of the next invocation
     tally.close()
     _abandon(asked, context)
     return Report(tally, _sweep_end(context) if keys is not None else None)
@@ -71,7 +72,8 @@ def _in_order(
     A redelivery brings them all again. If it began with the same ones each time, the rest would never be reached.
     """
     seconds = deadline.last_start - runtime.ticks()
-    if len(asked) <= runtime.limiter.rate * seconds:
+    # Each needs the ledger as well, of which it is not known how fast it is: a second for each is a cautious guess.
+    if len(asked) <= min(runtime.limiter.rate, runtime.concurrency) * seconds:
         return asked
     first = int(runtime.random() * len(asked))
     return [*asked[first:], *asked[:first]]
@@ -96,6 +98,8 @@ def _abandon(asked: Sequence[TaskWork | LetterWork], context: Context) -> None:
             tally.abandon(work.task, untried)
             for item in work.received:
                 tally.parts.setdefault(item.number, []).append(Part(work.task))
+        elif isinstance(work, LetterWork) and work.record not in tally.with_letter:
+            tally.unwritten.setdefault(work.record, TimeoutError("too little time was left to write it"))
     for task in tally.swept:
         if task not in tally.results:
             tally.abandon(task, untried)

@@ -41,6 +41,7 @@ def process(work: Work, context: Context) -> None:
         case LetterWork(record, details):
             try:
                 context.put_message_letter(record, details, "")
+                context.tally.wrote_letter(record)
             except LedgerError as error:
                 context.tally.could_not_write(record, error)
         case _:

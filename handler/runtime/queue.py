@@ -38,7 +38,7 @@ class Queue:
         self.under_way: set[IndexKey] = set()
         self.any_followed = False
         self._asked, self._keys = iter(asked), keys
-        self._stopped = False
+        self._stopped = self._closed = False
         self._lock = threading.Lock()
         self._paging = threading.Lock()  # held while a page is read: whoever ends the batch does not wait for that
 
@@ -51,7 +51,7 @@ class Queue:
     def take(self, *, with_keys: bool) -> Work | None:
         """The next thing to work on; None if there is none."""
         with self._lock:
-            asked = next(self._asked, None)
+            asked = None if self._closed else next(self._asked, None)
         if asked is not None or not with_keys:
             return asked
         with self._paging:
@@ -65,6 +65,10 @@ class Queue:
         """The work on ``key`` has ended; ``found``: the ledger said what it leads to."""
         self.under_way.discard(key)
         self.any_followed = self.any_followed or found
+
+    def close(self) -> None:
+        """Hands out nothing any more."""
+        self._closed = self._stopped = True
 
     def stop(self) -> None:
         """Hands out no further index keys."""

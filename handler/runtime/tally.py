@@ -36,10 +36,10 @@ class Tally:
     """Takes note, from several threads, of what came of tasks, messages, index keys and requests.
 
     ``results``: by task. ``parts``, ``elsewhere``: by the number of the event. ``not_meant``: tasks of a stream that no
-    event of the delivery concerned. ``swept``: the tasks that index keys
-    led to, and when each was due. ``not_followed``: index keys of which it is not known what they lead to, and why.
-    ``unwritten``: why a message, by its number, did not become the dead letter that it should. Latencies (of answered
-    requests) and lags (deleted minus due) are in seconds.
+    event of the delivery concerned. ``swept``: the tasks that index keys led to, and when each was due.
+    ``not_followed``: index keys of which it is not known what they lead to, and why. ``with_letter``: messages, by
+    their numbers, that became dead letters; ``unwritten``: why another one did not. Latencies (of answered requests)
+    and lags (deleted minus due) are in seconds.
     """
 
     def __init__(self) -> None:
@@ -49,6 +49,7 @@ class Tally:
         self.not_meant: set[RecordTask] = set()
         self.swept: dict[RecordTask, float] = {}
         self.not_followed: list[tuple[IndexKey, Exception]] = []
+        self.with_letter: set[int] = set()
         self.unwritten: dict[int, Exception] = {}
         self.latencies, self.lags = array("d"), array("d")
         self.api_calls = self.throttled_calls = self.unreadable = 0
@@ -150,6 +151,12 @@ class Tally:
                 self.not_followed.append((key, error))
                 self.unreadable += unreadable
             return len(self.not_followed)
+
+    def wrote_letter(self, record: int) -> None:
+        """A message has become a dead letter."""
+        with self._lock:
+            if not self._closed:
+                self.with_letter.add(record)
 
     def could_not_write(self, record: int, error: Exception) -> None:
         """A message could not become a dead letter."""

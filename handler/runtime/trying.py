@@ -69,9 +69,10 @@ def apply(
             refused = settle_refused(entry, result, error, context.runtime.clock())
             return _written(refused, stored, context, unread)
     except LedgerError as error:
-        if held or isinstance(effect, Forget):
+        if isinstance(effect, Forget) or (held and isinstance(effect, Save)):
             return result._replace(persisted=True)  # the next sweep finds it as it was
-        return not_done(error)._replace(outcome=Outcome.DEFERRED, reason=Reason.LEDGER_UNAVAILABLE, calls=result.calls)
+        # What has no letter yet has not failed: the next sweep, or the redelivery, tries again.
+        return TaskResult(Outcome.DEFERRED, Reason.LEDGER_UNAVAILABLE, str(error), calls=result.calls, persisted=held)
 
 
 def _written(settlement: Settlement, stored: Stored | None, context: Context, unread: LedgerError | None) -> TaskResult:
@@ -88,7 +89,9 @@ def _written(settlement: Settlement, stored: Stored | None, context: Context, un
                 ledger.forget(task, stored)
             return result
         case DeadLetter(entry, why):
-            ledger.put_letter(entry, why, context.runtime.clock())
+            # What was never stored became known with its message: delivered again, it is the same life.
+            known = entry if stored else entry._replace(created_at=None)
+            ledger.put_letter(known, why, context.runtime.clock())
             if not unread:  # what could not be read is not removed
                 ledger.forget(entry.task, stored)
             return result
