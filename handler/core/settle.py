@@ -148,7 +148,13 @@ def _after_check(entry: Entry, reply: Reply, ended: Ended, now: float, rules: Ru
 def _answered(outcome: Outcome, reason: Reason | None, reply: Reply, calls: int) -> TaskResult:
     error_class = reply.error_class.value if reply.error_class else None
     return TaskResult(
-        outcome, reason, reply.detail, reply.error_code, error_class, calls, live_request_id=reply.request_id
+        outcome,
+        reason,
+        reply.detail,
+        error_code=reply.error_code,
+        error_class=error_class,
+        calls=calls,
+        live_request_id=reply.request_id,
     )
 
 

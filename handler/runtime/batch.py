@@ -13,7 +13,7 @@ from handler.runtime.deadline import Deadline
 from handler.runtime.gate import TOO_LATE
 from handler.runtime.processing import process
 from handler.runtime.queue import LetterWork, Queue, TaskWork
-from handler.runtime.tally import Part, Tally
+from handler.runtime.tally import TaskLine, Tally
 
 
 class SweepEnd(NamedTuple):
@@ -97,7 +97,7 @@ def _abandon(asked: Sequence[TaskWork | LetterWork], context: Context) -> None:
         if isinstance(work, TaskWork) and work.task not in tally.results and work.task not in tally.not_meant:
             tally.abandon(work.task, untried)
             for item in work.received:
-                tally.parts.setdefault(item.number, []).append(Part(work.task))
+                tally.parts.setdefault(item.number, []).append(TaskLine(work.task))
         elif isinstance(work, LetterWork) and work.record not in tally.with_letter:
             tally.unwritten.setdefault(work.record, TimeoutError("too little time was left to write it"))
     for task in tally.swept:

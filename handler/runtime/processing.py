@@ -19,7 +19,7 @@ from handler.core.storage import EntryUnreadable, IndexKey, LedgerError, LedgerR
 from handler.runtime.bugs import internal_error
 from handler.runtime.context import Context
 from handler.runtime.queue import LetterWork, TaskWork, Work
-from handler.runtime.tally import Claim, PartResult
+from handler.runtime.tally import Claim, OwnResult
 from handler.runtime.trying import apply, not_done, try_and_settle, unwritten
 
 UNAVAILABLE_AT_FIRST = 8  # index keys that the ledger could not follow, and none that it could: it is out of order
@@ -95,14 +95,14 @@ def _planned(
     stored: Stored | None,
     unread: LedgerError | None,
     context: Context,
-) -> tuple[TaskResult, list[tuple[int, PartResult]]]:
+) -> tuple[TaskResult, list[tuple[int, OwnResult]]]:
     """What came of a task that messages concern, and of each of these.
 
     Raises:
         LedgerError: it could not be written down.
     """
     step = next_step(entry, context.moment.now) if plan.trusted else Wait(entry.due_at, Why.NOT_DUE)
-    tried: list[tuple[int, PartResult]] = [(item.number, None) for item in plan.touched]
+    tried: list[tuple[int, OwnResult]] = [(item.number, None) for item in plan.touched]
     match step:
         case Delete():
             held = stored is not None and entry == stored.entry

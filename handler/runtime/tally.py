@@ -13,14 +13,14 @@ from handler.core.plan import Elsewhere
 from handler.core.policy import ErrorClass
 from handler.core.storage import IndexKey
 
-PartResult = TaskResult | None
+OwnResult = TaskResult | None
 
 
-class Part(NamedTuple):
+class TaskLine(NamedTuple):
     """What an event came to for one task. ``result`` None: what came of the task."""
 
     task: RecordTask
-    result: PartResult = None
+    result: OwnResult = None
 
 
 class Claim:
@@ -44,7 +44,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.results: dict[RecordTask, TaskResult] = {}
-        self.parts: dict[int, list[Part]] = {}
+        self.parts: dict[int, list[TaskLine]] = {}
         self.elsewhere: dict[int, list[Elsewhere]] = {}
         self.not_meant: set[RecordTask] = set()
         self.swept: dict[RecordTask, float] = {}
@@ -109,7 +109,7 @@ class Tally:
         self,
         task: RecordTask,
         result: TaskResult,
-        parts: Iterable[tuple[int, PartResult]] = (),
+        parts: Iterable[tuple[int, OwnResult]] = (),
         elsewhere: Sequence[tuple[int, Elsewhere]] = (),
         lag: float | None = None,
         claim: Claim | None = None,
@@ -128,7 +128,7 @@ class Tally:
             self.results[task] = result
             self._calls.pop(task, None)
             for number, own in parts:
-                self.parts.setdefault(number, []).append(Part(task, own))
+                self.parts.setdefault(number, []).append(TaskLine(task, own))
             self._add(elsewhere)
             if lag is not None:
                 self.lags.append(lag)
