@@ -13,7 +13,7 @@ from handler.runtime.deadline import Deadline
 from handler.runtime.gate import TOO_LATE
 from handler.runtime.processing import process
 from handler.runtime.queue import LetterWork, Queue, TaskWork
-from handler.runtime.tally import TaskLine, Tally
+from handler.runtime.tally import Tally, TaskLine
 
 
 class SweepEnd(NamedTuple):
