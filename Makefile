@@ -23,7 +23,7 @@ lint: $(VENV)/ready ## Check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check: lint test ## Lint, and run the tests
+check: lint test-fast test ## Lint, hold every branch of the core, and run the tests
 
 package: $(VENV)/ready ## Make build/ and dist/live-record-reaper.zip, to be deployed
 	@$(BIN)/python -m local.package
