@@ -21,7 +21,7 @@ from handler.settings import CosLocation
 PAGE = 1_000
 TRIES = 3
 DETAIL_CHARACTERS = 300
-# What is wrong with one request, and will be so again; all else says that nobody, or not we, can read or write.
+# Statuses that reject this particular request for good. Everything else means that COS is down or access is denied.
 _REFUSED = {400, 405, 411, 412, 413, 414, 416}
 _ARCHIVED = "InvalidObjectState"  # a 403 that says nothing about other objects
 

@@ -9,7 +9,7 @@ the guarantee:
   written so long ago that its writer cannot still be between its two puts.
 
 Two writers at once may overwrite each other's record. So that nothing is lost by that, an index key holds the
-assertion and the hint that it was put for: they count even where the record, written by somebody else, lacks them.
+assertion and the hint that it was put for: they count even where the record of the other writer lacks them.
 They do not where the key is left over from an earlier life of the task, forgotten before the record was first
 written; nor a hint that a check has answered since.
 """

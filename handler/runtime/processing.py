@@ -158,7 +158,7 @@ def _index_key(key: IndexKey, context: Context) -> None:
     try:
         resolved = runtime.ledger.resolve(key, now)
     except EntryUnreadable as error:
-        queue.followed(key)
+        queue.followed(key, found=True)  # the ledger answers: only this one cannot be read
         _postpone_unreadable(key, error, now, context)
         return
     except Exception as error:  # noqa: BLE001  the ledger does not answer
@@ -184,7 +184,7 @@ def _index_key(key: IndexKey, context: Context) -> None:
 
 
 def _claim(step: Step, entry: Entry, now: float, context: Context) -> Claim | None:
-    """The right to work on a task that is due; None if somebody else of this batch has it, or another deployment."""
+    """The right to work on a task that is due; None if it is taken in this batch, or another deployment's."""
     runtime, tally = context.runtime, context.tally
     may_delete = isinstance(step, Delete)
     if runtime.allows(entry.task.stream_name):

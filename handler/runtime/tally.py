@@ -64,7 +64,7 @@ class Tally:
         self._claims[task] = Claim(task, may_delete=True)
 
     def claim_swept(self, task: RecordTask, due_at: float, *, may_delete: bool) -> Claim | None:
-        """The right to work on a task that an index key led to; None if somebody else has it.
+        """The right to work on a task that an index key led to; None if it is taken.
 
         A deletion takes it over from a check: several index keys may lead to one task, and only one of them may still
         know of an assertion.
@@ -78,7 +78,7 @@ class Tally:
             return claim
 
     def is_current(self, claim: Claim) -> bool:
-        """Whether nobody has taken ``claim`` over."""
+        """Whether ``claim`` has not been taken over."""
         return self._claims[claim.task] is claim
 
     def hold(self, task: RecordTask) -> None:

@@ -58,7 +58,7 @@ class WorkerPool:
         latest = monotonic() + seconds
 
         def job() -> None:
-            # Iterators over a range are atomic; a late result lands in a list that nobody reads any more.
+            # Iterators over a range are atomic; a late result lands in a list that is not read any more.
             for number in todo:
                 if monotonic() > latest:
                     return
