@@ -73,7 +73,7 @@ class LedgerAdmin(Ledger, Protocol):
         """Whether the index key that an entry names is there."""
 
     def index(self, stored: Stored) -> None:
-        """Puts the index key of an entry; where it names one, the record is not touched: another writer may be changing it."""
+        """Puts the index key of an entry; where it names one, the record is left alone: another writer may be at it."""
 
     def letters(self) -> list[str]:
         """All dead letters."""
