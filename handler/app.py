@@ -46,9 +46,9 @@ def assemble(
     live: Live,
     ledger: Ledger,
     workers: Workers,
-    *,
     clock: Callable[[], float] = time.time,
-    ticks: Callable[[], float] = time.monotonic,
+    *,
+    ticks: Callable[[], float] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[], float] = random_module.random,
     limiter: AdaptiveRateLimiter | None = None,
@@ -59,12 +59,14 @@ def assemble(
     Args:
         ledger: a ``NoLedger`` exactly where the settings name none.
         clock: returns unix seconds.
-        ticks: returns seconds that pass; never set back.
+        ticks: returns seconds that pass; never set back. Left out, it is the clock, or the monotonic one beside the
+            system's.
         sleep: takes seconds.
         random: returns a number from 0 to 1.
         limiter: one that has learned a rate already.
         others: what earlier invocations of this instance said of other deployments' tasks.
     """
+    ticks = ticks or _ticks_beside(clock)
     runtime = Runtime(
         live=live,
         ledger=ledger,
@@ -96,7 +98,11 @@ def build(
         sleep: takes seconds.
         random: returns a number from 0 to 1.
     """
-    return _Instance(clock, time.monotonic if clock is time.time else clock, sleep, random).main_handler
+    return _Instance(clock, _ticks_beside(clock), sleep, random).main_handler
+
+
+def _ticks_beside(clock: Callable[[], float]) -> Callable[[], float]:
+    return time.monotonic if clock is time.time else clock
 
 
 class _Instance:

@@ -53,8 +53,8 @@ class Parts:
             {"REAPER_DRY_RUN": "false", "REAPER_LEDGER": "cos://b-1250000000/p?region=ap-guangzhou"}
         )
         self.application: Application = assemble(
-            settings, self.live, self.ledger, InlineWorkers(),
-            clock=self.clock, ticks=self.clock, sleep=self.clock.sleep, random=lambda: 0.5,
+            settings, self.live, self.ledger, InlineWorkers(), self.clock,
+            sleep=self.clock.sleep, random=lambda: 0.5,
         )  # fmt: skip
 
     def does(self, event: object) -> list[tuple[str, Any]]:
