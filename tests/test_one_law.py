@@ -83,12 +83,12 @@ def test_the_tasks_of_one_stream_are_worked_on_side_by_side(
 def test_what_one_delivery_cannot_finish_the_next_ones_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the time of one of them, the entries of the stream could not even be read one after the other."""
     monkeypatch.setenv("REAPER_CONCURRENCY", "32")
-    known(world, 450)
+    known(world, 300)
     InFlight(world)
     handler = build()  # on the real clock, so that time passes
     event = ckafka(stream_end(task_id="all", ended_at=time.time()))
     for _ in range(12):
-        if run(event, {"time_limit_in_ms": 6_000}, handler).raised is None:
+        if run(event, {"time_limit_in_ms": 4_500}, handler).raised is None:
             break
     else:
         pytest.fail("it was delivered again for ever")
