@@ -173,13 +173,14 @@ class _Instance:
         """Handles a request of HTTP; returns what it is answered."""
         key = settings.callback_key.get_secret_value() if settings.callback_key else None
         admitted = callbacks.admit(request, key, self._clock(), has_ledger=settings.ledger is not None)
-        refused = isinstance(admitted, callbacks.Refusal)
-        body = admitted.rejection if isinstance(admitted, callbacks.Refusal) else admitted
-        delivery = delivery._replace(messages=[Message(delivery.messages[0].id, body)])
-        ours = settings.model_copy(update={"ledger": None}) if refused else settings
-        handled = self._application(ours, deadline).handle(delivery, deadline, invocation)
+        message_id = delivery.messages[0].id
         if isinstance(admitted, callbacks.Refusal):
+            delivery = delivery._replace(messages=[Message(message_id, admitted.rejection)])
+            without_ledger = settings.model_copy(update={"ledger": None})  # only a line is written
+            self._application(without_ledger, deadline).handle(delivery, deadline, invocation)
             return callbacks.answer(admitted.status, admitted.rejection.detail)
+        delivery = delivery._replace(messages=[Message(message_id, admitted)])
+        handled = self._application(settings, deadline).handle(delivery, deadline, invocation)
         return callbacks.answer(*callbacks.status_for(handled.outcomes))
 
     def _application(self, settings: Settings, deadline: Deadline) -> Application:

@@ -12,10 +12,10 @@ from typing import Any
 
 from handler.core.entry import Entry, Failure
 from handler.core.model import RecordTask
+from handler.core.plan import LATEST
 from handler.core.storage import EntryUnreadable, Stored
 
 VERSION = 2
-LATEST = 1e11  # seconds: no moment that a calendar can write is later
 DETAIL_CHARACTERS = 300
 # Our name → the stored one.
 _TEXTS = {"domain_name": "domain_name", "app_name": "app_name"}
