@@ -14,7 +14,9 @@ from handler.adapters.cos_ledger import CosLedger
 from handler.app import build
 from handler.core.entry import Entry
 from handler.core.model import RecordTask
+from handler.settings import Settings
 from local.cos import CosFault
+from local.ledger import opened
 from local.live_api import Fault, Stream
 from tests.support import STREAM, TASK, ckafka, push_callback, retention_expiry, run, stream_end
 from tests.test_ledger import DAY, HOUR, MINUTE, SWEEP, Direct, World, bucket, iter_random, world
@@ -387,3 +389,13 @@ def test_a_message_that_is_delivered_again_and_fails_again_has_one_letter(world:
         assert world.does(event).raised
         world.clock.now += MINUTE
     assert len(world.cos.keys("dead/")) == 1
+
+
+def test_a_stream_of_many_pages_is_listed_to_its_end(world: World) -> None:
+    """What names the next page need not be in the order of the keys."""
+    known(world, 3_500)
+    location = Settings.for_tools({"REAPER_LEDGER": world.cos.ledger}).ledger
+    assert location
+    world.cos.requests.clear()
+    assert len(opened(location).tasks_of(STREAM)) == 3_500
+    assert len(world.cos.requests) == 4
